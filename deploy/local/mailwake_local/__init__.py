@@ -1,0 +1,1 @@
+"""Kafka and ClickHouse for one machine, and the supervisor that runs the whole system there."""

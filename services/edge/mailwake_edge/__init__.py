@@ -1,0 +1,1 @@
+"""The edge: pixel and click collectors."""

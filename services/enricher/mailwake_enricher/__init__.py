@@ -1,0 +1,1 @@
+"""The enricher, where meaning is made, and the loader that writes ClickHouse."""

@@ -1,0 +1,1 @@
+"""The notifier: events in, alerts out."""
