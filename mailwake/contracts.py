@@ -1,0 +1,339 @@
+"""The contracts: what travels in the topics, as typed values, and their one codec.
+
+The wire format is JSON; schemas/json/ holds the same contracts as JSON Schema, and a contract test
+holds the two together. A record of `sends`, `hits` and `events` holds one object or an array of
+objects whose keys fall into the record's partition (docs/decisions/0001-batches.md); every other
+topic holds one object a record.
+
+Readers are tolerant: a field they do not know is passed over, so that fields can be added within a
+version. Times are milliseconds since the Unix epoch by the clock of the one who writes; ids are
+described in `mailwake.ids`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+Tenant = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,19}$")]
+User = Annotated[str, Meta(pattern="^[^@\\s\\x00-\\x1f/]{1,64}$")]
+Millis = Annotated[int, Meta(ge=0, le=1 << 48)]
+Count = Annotated[int, Meta(ge=0, le=1 << 31)]
+Index = Annotated[int, Meta(ge=0, lt=1 << 16)]
+Url = Annotated[str, Meta(min_length=1, max_length=8192)]
+Tag = Annotated[str, Meta(min_length=1, max_length=64)]
+
+Version = Literal[1]
+Kind = Literal["open", "click"]
+Mode = Literal["anonymous", "identified"]
+Verdict = Literal["human", "proxy", "prefetch", "scanner", "self"]
+
+PERSON: frozenset[Verdict] = frozenset({"human", "proxy"})
+"""The verdicts that say that a person was there; these count and alert."""
+
+
+class Send(Struct, frozen=True, omit_defaults=True):
+    """What is known of one sent mail. Key: `message_id`.
+
+    Attributes:
+        user: the sender's id within the tenant; never an address.
+        sent_at: when it was handed over, by the sender's clock.
+        recipient_count: how many recipients the body went to.
+        recipients: their recipient_ids in the order of the recipient index (first is 1); empty in
+            mode anonymous.
+        mode: anonymous keeps counts alone; identified keeps recipient, network and agent.
+        opens: whether the body carries a pixel.
+        clicks: whether its links were rewritten.
+        links: the targets in the order of the link index (first is 0).
+        tag: the campaign or label that reports group by.
+    """
+
+    message_id: Id
+    tenant: Tenant
+    user: User
+    sent_at: Millis
+    recipient_count: Annotated[int, Meta(ge=1, lt=1 << 16)]
+    mode: Mode
+    opens: bool
+    clicks: bool
+    recipients: list[Id] = []
+    links: list[Url] = []
+    tag: Tag | None = None
+    v: Version = 1
+
+    def __post_init__(self) -> None:
+        expected = self.recipient_count if self.mode == "identified" else 0
+        if len(self.recipients) != expected:
+            raise ValueError(
+                f"`recipients` holds {len(self.recipients)} ids, where mode {self.mode} with "
+                f"recipient_count {self.recipient_count} wants {expected}"
+            )
+
+
+class Party(Struct, frozen=True, omit_defaults=True):
+    """One recipient as the sender's mailbox shows it."""
+
+    address: Annotated[str, Meta(max_length=320)]
+    name: Annotated[str, Meta(max_length=256)] = ""
+
+
+class Display(Struct, frozen=True, omit_defaults=True):
+    """What the sender's own mailbox shows of a send. Key: `message_id`; a tombstone erases.
+
+    Attributes:
+        recipients: in the order of the recipient index (first is 1).
+        links: the text of each link, in the order of the link index.
+    """
+
+    message_id: Id
+    tenant: Tenant
+    user: User
+    subject: Annotated[str, Meta(max_length=998)]
+    recipients: list[Party] = []
+    links: list[Annotated[str, Meta(max_length=256)]] = []
+    v: Version = 1
+
+
+class Hit(Struct, frozen=True, omit_defaults=True):
+    """One raw request for a pixel or a link, as the edge saw it. Key: `message_id`.
+
+    Attributes:
+        at: when the edge saw it, by the edge's clock.
+        recipient: the recipient index; 0 when the body is shared by all recipients.
+        link, target: of a click, the link index and where it led.
+        network: the client's network, /24 or /48, such as `203.0.113.0/24`; never a full address.
+        agent: the User-Agent, at most 512 characters.
+        referer: the origin of the Referer, without path and query.
+        purpose: what Sec-Purpose, Purpose, X-Purpose or X-Moz said.
+        replayed: taken from `hits.unmatched` and sent again.
+
+    In mode anonymous `network`, `agent` and `referer` are empty.
+    """
+
+    hit_id: Id
+    kind: Kind
+    at: Millis
+    tenant: Tenant
+    message_id: Id
+    recipient: Index
+    mode: Mode
+    method: Literal["GET", "HEAD"] = "GET"
+    link: Index | None = None
+    target: Url | None = None
+    network: Annotated[str, Meta(max_length=64)] = ""
+    agent: Annotated[str, Meta(max_length=512)] = ""
+    referer: Annotated[str, Meta(max_length=256)] = ""
+    purpose: Annotated[str, Meta(max_length=64)] = ""
+    replayed: bool = False
+    v: Version = 1
+
+    def __post_init__(self) -> None:
+        if (self.kind == "click") != (self.link is not None and self.target is not None):
+            raise ValueError("`link` and `target` belong to a click and to nothing else")
+
+
+class Event(Struct, frozen=True, omit_defaults=True):
+    """One open or click after joining, deduplicating and classifying. Key: `message_id`.
+
+    Attributes:
+        revision: from 1; a later revision of the same event_id replaces the earlier.
+        recipient: the recipient index; 0 when the body is shared.
+        recipient_count: how many recipients the body went to.
+        recipient_id: the recipient, when the body went to exactly one in mode identified.
+        first: the first open of the mail, or the first click of the link, that a person made.
+        reasons: codes that say why the verdict is what it is, the strongest first.
+    """
+
+    event_id: Id
+    revision: Annotated[int, Meta(ge=1)]
+    hit_id: Id
+    kind: Kind
+    at: Millis
+    tenant: Tenant
+    user: User
+    message_id: Id
+    recipient: Index
+    recipient_count: Count
+    mode: Mode
+    verdict: Verdict
+    reasons: list[str]
+    first: bool
+    sent_at: Millis
+    recipient_id: Id | None = None
+    link: Index | None = None
+    target: Url | None = None
+    network: str = ""
+    agent: str = ""
+    tag: Tag | None = None
+    v: Version = 1
+
+
+class Alert(Struct, frozen=True, omit_defaults=True):
+    """One notification for one user. Key: `tenant/user`; see `alert_key`.
+
+    `at` is the time of the event, so that the same event gives the same alert, byte for byte.
+    Subscribers deduplicate by `alert_id`; a later revision replaces the earlier.
+    """
+
+    alert_id: Id
+    revision: Annotated[int, Meta(ge=1)]
+    event_id: Id
+    kind: Kind
+    at: Millis
+    tenant: Tenant
+    user: User
+    message_id: Id
+    recipient: Index
+    recipient_count: Count
+    verdict: Verdict
+    reasons: list[str]
+    recipient_id: Id | None = None
+    link: Index | None = None
+    target: Url | None = None
+    tag: Tag | None = None
+    v: Version = 1
+
+
+class TrackedSend(Struct, frozen=True, array_like=True):
+    """What deciding needs of a send; an array in a track."""
+
+    tenant: Tenant
+    user: User
+    recipient_count: Count
+    recipient_id: Id | None
+    mode: Mode
+    opens: bool
+    clicks: bool
+    sent_at: Millis
+    tag: Tag | None
+
+
+class Track(Struct, array_like=True):
+    """The running state of one sent mail; key `message_id`. An array, for it is read and written
+    at every hit (docs/decisions/0003-the-track.md).
+
+    Attributes:
+        revision: grows by one with each write.
+        send: None as long as the hits wait for their send.
+        opens, clicks: what persons did, repeats left out.
+        machine_opens, machine_clicks: what machines and the sender did, repeats left out.
+        repeats: hits that repeated an event within the window.
+        first_open_at … last_click_at: of what persons did; 0 when nothing was.
+        clicked: link indexes that a person clicked, in the order of their first clicks.
+        seen: hit memory: stream -> [floor, number, …] (mailwake_enricher.seen).
+        readers: repeat memory: digest of kind, link and reader -> time of the last event.
+        waiting: hits that came before their send, in the order they came.
+    """
+
+    v: Version = 1
+    revision: int = 0
+    send: TrackedSend | None = None
+    opens: Count = 0
+    clicks: Count = 0
+    machine_opens: Count = 0
+    machine_clicks: Count = 0
+    repeats: Count = 0
+    first_open_at: Millis = 0
+    last_open_at: Millis = 0
+    first_click_at: Millis = 0
+    last_click_at: Millis = 0
+    clicked: list[Index] = msgspec.field(default_factory=list)
+    seen: dict[str, list[int]] = msgspec.field(default_factory=dict)
+    readers: dict[str, Millis] = msgspec.field(default_factory=dict)
+    waiting: list[Hit] = msgspec.field(default_factory=list)
+
+
+def alert_key(tenant: str, user: str) -> bytes:
+    """The key of a user's records in `alerts` (and in whatever else is kept by user)."""
+    return f"{tenant}/{user}".encode()
+
+
+class InvalidError(ValueError):
+    """A value does not keep its contract. It goes to the reject topic; the rest goes on.
+
+    Attributes:
+        reason: a code of `RejectReason`.
+    """
+
+    def __init__(self, reason: RejectReason, text: str) -> None:
+        super().__init__(text)
+        self.reason: RejectReason = reason
+
+
+RejectReason = Literal["not_json", "contract", "wrong_partition", "tenant_mismatch", "too_large"]
+"""Why a value stands in a `.rejected` topic (its header `mailwake-reason`)."""
+
+T = TypeVar("T", bound=Struct)
+
+
+class Codec(Generic[T]):
+    """Encodes and decodes one contract. Thread-safe.
+
+    `read` takes what a record may hold, one object or an array of objects, and gives the good
+    values beside the bad ones, so that one bad hit does not cost its ninety-nine neighbours.
+    """
+
+    def __init__(self, contract: type[T]) -> None:
+        self._one = msgspec.json.Decoder(contract)
+        self._many = msgspec.json.Decoder(list[contract])  # type: ignore[valid-type]
+        self._raw = msgspec.json.Decoder(list[msgspec.Raw])
+        self._encoder = msgspec.json.Encoder()
+
+    def encode(self, value: T) -> bytes:
+        """One value as JSON."""
+        return self._encoder.encode(value)
+
+    def encode_many(self, values: Sequence[T]) -> bytes:
+        """Values as a JSON array."""
+        return self._encoder.encode(values)
+
+    def decode(self, data: bytes) -> T:
+        """One value. Raises InvalidError."""
+        try:
+            return self._one.decode(data)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise _invalid(error) from None
+
+    def read(self, data: bytes) -> tuple[list[T], list[tuple[bytes, InvalidError]]]:
+        """The values of a record, and the parts that are none with what is wrong with each.
+
+        Never raises: a record that cannot be read at all comes back whole as one bad part.
+        """
+        try:
+            if data[:1] == b"[":
+                return self._many.decode(data), []
+            return [self._one.decode(data)], []
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            whole = _invalid(error)
+        try:
+            parts = self._raw.decode(data) if data[:1] == b"[" else []
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            parts = []
+        if not parts:
+            return [], [(data, whole)]
+        good: list[T] = []
+        bad: list[tuple[bytes, InvalidError]] = []
+        for part in parts:
+            try:
+                good.append(self.decode(bytes(part)))
+            except InvalidError as error:
+                bad.append((bytes(part), error))
+        return good, bad
+
+
+def _invalid(error: Exception) -> InvalidError:
+    if isinstance(error, msgspec.ValidationError):
+        return InvalidError("contract", str(error))
+    return InvalidError("not_json", str(error))
+
+
+SEND: Codec[Send] = Codec(Send)
+DISPLAY: Codec[Display] = Codec(Display)
+HIT: Codec[Hit] = Codec(Hit)
+EVENT: Codec[Event] = Codec(Event)
+ALERT: Codec[Alert] = Codec(Alert)
+TRACK: Codec[Track] = Codec(Track)

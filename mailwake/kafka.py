@@ -1,0 +1,98 @@
+"""Kafka, the one way: producers, consumers and admins with the settings the promises rest on.
+
+Producers are idempotent (acks=all, order kept within a partition, never expiring a batch), lz4,
+with large batches. Consumers never commit by themselves: the caller commits when the work of a
+record is safe.
+"""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
+
+from mailwake.errors import UnavailableError
+from mailwake.settings import Settings
+
+MAX_BATCH_BYTES = 256 * 1024
+MAX_REQUEST_BYTES = 1024 * 1024
+"""The largest record we send: the broker's own default for `message.max.bytes` is 1 MiB."""
+
+
+async def start_producer(
+    settings: Settings, *, client_id: str, linger_ms: int = 5
+) -> AIOKafkaProducer:
+    """A started producer; stop it with `await producer.stop()`, which sends what is held.
+
+    `send()` waits while the open batch of a partition is full, so bound what is in flight.
+    Raises UnavailableError when Kafka does not answer.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap,
+        client_id=client_id,
+        enable_idempotence=True,
+        acks="all",
+        compression_type="lz4",
+        linger_ms=linger_ms,
+        max_batch_size=MAX_BATCH_BYTES,
+        max_request_size=MAX_REQUEST_BYTES,
+        request_timeout_ms=30_000,
+    )
+    try:
+        await producer.start()
+    except KafkaConnectionError as error:
+        await producer.stop()
+        raise _away(settings, error) from None
+    return producer
+
+
+async def start_consumer(
+    settings: Settings,
+    *topics: str,
+    client_id: str,
+    group: str | None = None,
+    instance: str | None = None,
+    from_start: bool = True,
+    **more: object,
+) -> AIOKafkaConsumer:
+    """A started consumer of topics (names without the prefix) that commits only when told.
+
+    `group` (without the prefix) makes it a member of that group, `instance` a static one.
+    `more` goes to AIOKafkaConsumer. Raises UnavailableError when Kafka does not answer.
+    """
+    consumer = AIOKafkaConsumer(
+        *(settings.topic(topic) for topic in topics),
+        bootstrap_servers=settings.kafka_bootstrap,
+        client_id=client_id,
+        group_id=settings.topic_prefix + group if group else None,
+        group_instance_id=instance,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest" if from_start else "latest",
+        **more,
+    )
+    try:
+        await consumer.start()
+    except KafkaConnectionError as error:
+        await consumer.stop()
+        raise _away(settings, error) from None
+    return consumer
+
+
+async def start_admin(settings: Settings) -> AIOKafkaAdminClient:
+    """A started admin client. Raises UnavailableError when Kafka does not answer."""
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap, client_id="mailwake-admin"
+    )
+    try:
+        await admin.start()
+    except KafkaConnectionError as error:
+        await admin.close()
+        raise _away(settings, error) from None
+    return admin
+
+
+def _away(settings: Settings, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"Kafka does not answer at {settings.kafka_bootstrap} ({error}); start it, or set "
+        "KAFKA_BOOTSTRAP to where it answers"
+    )

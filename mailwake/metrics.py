@@ -1,0 +1,56 @@
+"""All metric names, in one list. Prometheus conventions: base units, `_total` for counters."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+# edge
+EDGE_HITS = Counter("mailwake_edge_hits_total", "Hits answered", ["kind"])
+EDGE_REFUSED = Counter(
+    "mailwake_edge_refused_total", "Requests that gave no hit", ["kind", "reason"]
+)
+EDGE_PRODUCED = Counter("mailwake_edge_produced_total", "Hits that Kafka acknowledged")
+EDGE_NOT_KEPT = Counter("mailwake_edge_not_kept_total", "Hits answered and not kept", ["reason"])
+EDGE_QUEUED = Gauge("mailwake_edge_queued_hits", "Hits that Kafka has not acknowledged yet")
+EDGE_PRODUCE_SECONDS = Histogram(
+    "mailwake_edge_produce_seconds", "From the answer to Kafka's acknowledgement", buckets=_SECONDS
+)
+
+# enricher
+ENRICHER_READ = Counter("mailwake_enricher_read_total", "Sends and hits read", ["what"])
+ENRICHER_REJECTED = Counter(
+    "mailwake_enricher_rejected_total", "Values that went to a reject topic", ["topic", "reason"]
+)
+ENRICHER_DROPPED = Counter("mailwake_enricher_dropped_total", "Hits that gave no event", ["reason"])
+ENRICHER_EVENTS = Counter("mailwake_enricher_events_total", "Events emitted", ["kind", "verdict"])
+ENRICHER_WAITING = Gauge("mailwake_enricher_waiting_tracks", "Tracks whose hits wait for a send")
+ENRICHER_UNMATCHED = Counter(
+    "mailwake_enricher_unmatched_total", "Hits that went to hits.unmatched", ["reason"]
+)
+ENRICHER_FLUSH_SECONDS = Histogram(
+    "mailwake_enricher_flush_seconds", "From reading a record to acknowledging it", buckets=_SECONDS
+)
+
+# loader
+LOADER_ROWS = Counter("mailwake_loader_rows_total", "Rows inserted into ClickHouse", ["table"])
+LOADER_INSERT_SECONDS = Histogram(
+    "mailwake_loader_insert_seconds", "Time of one insert", ["table"], buckets=_SECONDS
+)
+LOADER_RETRIES = Counter("mailwake_loader_retries_total", "Inserts tried again", ["table"])
+LOADER_SKIPPED = Counter(
+    "mailwake_loader_skipped_total", "Values that gave no row", ["topic", "reason"]
+)
+
+# notifier
+NOTIFIER_EVENTS = Counter("mailwake_notifier_events_total", "Events read")
+NOTIFIER_ALERTS = Counter("mailwake_notifier_alerts_total", "Alerts emitted", ["kind"])
+NOTIFIER_DROPPED = Counter(
+    "mailwake_notifier_dropped_total", "Events that gave no alert", ["reason"]
+)
+
+# every service
+COMMITTED_AT = Gauge(
+    "mailwake_committed_at_seconds", "When progress was last committed (Unix time)"
+)

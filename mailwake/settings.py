@@ -1,0 +1,335 @@
+"""The settings: read once from the environment, checked, frozen.
+
+Every setting stands in `Settings` with its default and its sentence; docs/settings.md is written
+from here and a test fails when it is not up to date. A name that starts with `MAILWAKE_` and is
+none of ours is an error that names the nearest right one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mailwake.errors import ConfigError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def text(value: str) -> str:
+    """Any text that is not empty."""
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip()
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number between two bounds, both allowed."""
+
+    def parse(value: str) -> int:
+        if not value.strip().lstrip("-").isdecimal() or not low <= int(value) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def decimal(low: float, high: float) -> Callable[[str], float]:
+    """A number between two bounds, both allowed."""
+
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """One of the given words."""
+
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def bootstrap(value: str) -> str:
+    """Kafka addresses, `host:port`, several with commas."""
+    for address in value.split(","):
+        host, colon, port = address.strip().rpartition(":")
+        if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(
+                "must be host:port, several with commas, as in kafka-1:9092,kafka-2:9092"
+            )
+    return value.replace(" ", "")
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """A URL with a host and one of the given schemes; a slash at its end is taken off."""
+
+    def parse(value: str) -> str:
+        wanted = f"must be a URL such as {schemes[0]}://host:port"
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ValueError(wanted)
+        return value.rstrip("/")
+
+    return parse
+
+
+def path(value: str) -> Path:
+    """A path; `~` is the home folder."""
+    return Path(text(value)).expanduser()
+
+
+def networks(value: str) -> tuple[Network, ...]:
+    """Networks in CIDR form, with commas; may be empty."""
+    try:
+        return tuple(
+            ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip()
+        )
+    except ValueError:
+        raise ValueError("must be networks such as 10.0.0.0/8,fd00::/8") from None
+
+
+def prefix(value: str) -> str:
+    """What topic names may begin with: letters, digits, dot, dash, underscore; may be empty."""
+    if value.strip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"):
+        raise ValueError("may hold letters, digits, dots, dashes and underscores only")
+    return value
+
+
+def setting(name: str, default: str, parse: Callable[[str], Any], about: str) -> Any:
+    """A field of `Settings`: its variable, its default as text, its parser and its sentence."""
+    return dataclasses.field(
+        default_factory=lambda: parse(default),
+        metadata={"name": name, "default": default, "parse": parse, "about": about},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of all services; each reads those it needs."""
+
+    kafka_bootstrap: str = setting(
+        "KAFKA_BOOTSTRAP", "127.0.0.1:9092", bootstrap, "Where Kafka answers."
+    )
+    clickhouse_url: str = setting(
+        "CLICKHOUSE_URL",
+        "clickhouse://default@127.0.0.1:9000/default",
+        url("clickhouse", "clickhouses"),
+        "Where ClickHouse answers its native protocol, with user, password and database.",
+    )
+    topic_prefix: str = setting(
+        "MAILWAKE_TOPIC_PREFIX",
+        "",
+        prefix,
+        "Put before every topic and group name, so that installations can share a cluster.",
+    )
+    partitions: int = setting(
+        "MAILWAKE_PARTITIONS",
+        "0",
+        whole(0, 4096),
+        "Partitions of topics that are created; 0 takes what each topic's file says.",
+    )
+    replication: int = setting(
+        "MAILWAKE_REPLICATION",
+        "-1",
+        whole(-1, 9),
+        "Replicas of topics that are created; -1 takes the broker's default.",
+    )
+    keyring: Path = setting(
+        "MAILWAKE_KEYRING",
+        "mailwake-keys.json",
+        path,
+        "The file with the keys that tokens are made with; `mailwake keys new` makes one.",
+    )
+    tracking_url: str = setting(
+        "MAILWAKE_TRACKING_URL",
+        "http://127.0.0.1:8025",
+        url("https", "http"),
+        "The public address of the edge; pixels and links in mail point there.",
+    )
+    edge_host: str = setting(
+        "MAILWAKE_EDGE_HOST", "127.0.0.1", text, "The address the edge listens on."
+    )
+    edge_port: int = setting(
+        "MAILWAKE_EDGE_PORT", "8025", whole(0, 65535), "The port the edge listens on; 0 is any."
+    )
+    edge_linger_ms: int = setting(
+        "MAILWAKE_EDGE_LINGER_MS",
+        "10",
+        whole(0, 1000),
+        "How long the edge gathers hits before it publishes them, in milliseconds.",
+    )
+    edge_batch_hits: int = setting(
+        "MAILWAKE_EDGE_BATCH_HITS", "200", whole(1, 1000), "Most hits in one Kafka record."
+    )
+    edge_queue_hits: int = setting(
+        "MAILWAKE_EDGE_QUEUE_HITS",
+        "200000",
+        whole(1000, 10_000_000),
+        "Most hits the edge holds while Kafka is away; further ones are counted as not kept.",
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        "MAILWAKE_TRUSTED_PROXIES",
+        "",
+        networks,
+        "Networks of the proxies whose X-Forwarded-For is believed.",
+    )
+    state: Path = setting(
+        "MAILWAKE_STATE",
+        "mailwake-state",
+        path,
+        "The folder where an enricher worker keeps tracks.",
+    )
+    worker: str = setting(
+        "MAILWAKE_WORKER",
+        "0",
+        text,
+        "The lasting name of this enricher worker, such as its pod's name.",
+    )
+    repeat_window_s: int = setting(
+        "MAILWAKE_REPEAT_WINDOW_S",
+        "60",
+        whole(0, 86400),
+        "A further hit of the same reader on the same pixel or link within so many seconds is a "
+        "repeat and gives no event.",
+    )
+    join_wait_s: int = setting(
+        "MAILWAKE_JOIN_WAIT_S",
+        "86400",
+        whole(1, 604_800),
+        "How long a hit waits for its send, in seconds, before it goes to hits.unmatched.",
+    )
+    loader_rows: int = setting(
+        "MAILWAKE_LOADER_ROWS", "50000", whole(1, 1_000_000), "Most rows in one insert."
+    )
+    loader_seconds: float = setting(
+        "MAILWAKE_LOADER_SECONDS",
+        "1",
+        decimal(0.05, 60),
+        "Longest time rows are gathered before they are inserted, in seconds.",
+    )
+    ops_host: str = setting(
+        "MAILWAKE_OPS_HOST",
+        "127.0.0.1",
+        text,
+        "The address where /health, /ready and /metrics of a service stand.",
+    )
+    ops_port: int = setting(
+        "MAILWAKE_OPS_PORT",
+        "0",
+        whole(0, 65535),
+        "The port where /health, /ready and /metrics of a service stand; 0 is any free one.",
+    )
+    log_level: str = setting(
+        "MAILWAKE_LOG_LEVEL",
+        "info",
+        one_of("debug", "info", "warning", "error"),
+        "How much is logged.",
+    )
+    home: Path = setting(
+        "MAILWAKE_HOME",
+        "~/.mailwake",
+        path,
+        "Where `mailwake up` keeps the data of Kafka, ClickHouse and the services.",
+    )
+    cache: Path = setting(
+        "MAILWAKE_CACHE",
+        "~/.cache/mailwake",
+        path,
+        "Where `mailwake up` keeps what it fetched (Kafka's jars).",
+    )
+    local_kafka_port: int = setting(
+        "MAILWAKE_LOCAL_KAFKA_PORT",
+        "9092",
+        whole(0, 65535),
+        "The port of the Kafka that `mailwake up` starts; 0 is any free one.",
+    )
+    local_clickhouse_port: int = setting(
+        "MAILWAKE_LOCAL_CLICKHOUSE_PORT",
+        "9000",
+        whole(0, 65535),
+        "The port of the ClickHouse that `mailwake up` starts; 0 is any free one.",
+    )
+    kafka_home: str = setting(
+        "KAFKA_HOME", "", str.strip, "An installed Kafka that `mailwake up` starts instead."
+    )
+    kafka_java: str = setting(
+        "KAFKA_JAVA", "", str.strip, "An own Java (the program) that Kafka is started with."
+    )
+
+    def topic(self, name: str) -> str:
+        """The name of a topic in Kafka: with the installation's prefix."""
+        return self.topic_prefix + name
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+    """The settings that an environment gives (this process's own, unless one is given).
+
+    `given` are fields that are already known and stand above the environment. Raises ConfigError
+    for a wrong value and for an unknown name that starts with `MAILWAKE_`.
+    """
+    environ = os.environ if environ is None else environ
+    fields = {field.metadata["name"]: field for field in dataclasses.fields(Settings)}
+    for name in sorted(environ):
+        if name.startswith("MAILWAKE_") and name not in fields and name not in _NOT_SETTINGS:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists the settings"
+            raise ConfigError(f"{name} is not a setting; {hint}")
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in environ:
+            try:
+                values[field.name] = field.metadata["parse"](environ[name])
+            except ValueError as error:
+                shown = "" if name == "CLICKHOUSE_URL" else f", but is {environ[name]!r}"
+                raise ConfigError(f"{name} {error}{shown}") from None
+    return Settings(**values | given)
+
+
+_NOT_SETTINGS = frozenset({"MAILWAKE_TEST_BACKEND"})
+
+
+def to_environ(settings: Settings) -> dict[str, str]:
+    """The variables that give these settings again; what a supervisor hands to a service."""
+    environ: dict[str, str] = {}
+    for field in dataclasses.fields(Settings):
+        value = getattr(settings, field.name)
+        as_text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        environ[field.metadata["name"]] = as_text
+    return environ
+
+
+def settings_page() -> str:
+    """docs/settings.md: every setting with its default and its sentence."""
+    lines = [
+        "# Settings",
+        "",
+        "Set in the environment, read once at the start, checked. Written by `mailwake settings`.",
+        "",
+        "| setting | default | says |",
+        "|---|---|---|",
+    ]
+    for field in dataclasses.fields(Settings):
+        default = f"`{field.metadata['default']}`" if field.metadata["default"] else "empty"
+        lines.append(f"| `{field.metadata['name']}` | {default} | {field.metadata['about']} |")
+    return "\n".join(lines) + "\n"

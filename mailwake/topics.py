@@ -1,0 +1,92 @@
+"""The topics: read from schemas/topics/*.yaml, created in Kafka by `mailwake topics apply`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mailwake.errors import ConfigError
+from mailwake.schemas import schemas_root
+
+_REQUIRED = ("topic", "version", "purpose", "owner", "producer", "consumers", "key", "partitions")
+_OPTIONAL = ("schema", "value", "headers", "batched", "copartitioned", "tombstone", "config")
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic as its file describes it.
+
+    Attributes:
+        name: without the installation's prefix.
+        schema: the contract (schemas/json/<schema>.schema.json), None where bytes pass as they are.
+        batched: a record holds one object or an array of objects of its partition.
+        copartitioned: has the same number of partitions as every other such topic.
+        config: the settings of the topic in Kafka's own names.
+    """
+
+    name: str
+    version: int
+    purpose: str
+    key: str
+    partitions: int
+    config: dict[str, str]
+    schema: str | None
+    batched: bool
+    copartitioned: bool
+    tombstone: bool
+
+
+@cache
+def registry() -> dict[str, Topic]:
+    """All topics by name, in the order of their files. Raises ConfigError."""
+    return read_topics(schemas_root() / "topics")
+
+
+def read_topics(folder: Path) -> dict[str, Topic]:
+    """The topics that the YAML files of a folder describe.
+
+    Raises ConfigError, naming file and field, when a file is not as it must be, and when the
+    co-partitioned topics differ in their number of partitions.
+    """
+    topics = [_read(file) for file in sorted(folder.glob("*.yaml"))]
+    if not topics:
+        raise ConfigError(f"{folder}: no topic files (*.yaml) stand here")
+    counts = {topic.partitions: topic.name for topic in topics if topic.copartitioned}
+    if len(counts) > 1:
+        told = ", ".join(f"{name} has {count}" for count, name in sorted(counts.items()))
+        raise ConfigError(f"{folder}: co-partitioned topics must have equal partitions, but {told}")
+    return {topic.name: topic for topic in topics}
+
+
+def _read(file: Path) -> Topic:
+    try:
+        fields: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{file}: must be a mapping of {', '.join(_REQUIRED)}")
+    missing = [name for name in _REQUIRED if name not in fields]
+    unknown = [name for name in fields if name not in _REQUIRED + _OPTIONAL]
+    if missing or unknown:
+        what = f"lacks {', '.join(missing)}" if missing else f"has unknown {', '.join(unknown)}"
+        raise ConfigError(f"{file}: {what}; a topic has {', '.join(_REQUIRED + _OPTIONAL)}")
+    if fields["topic"] != file.stem:
+        raise ConfigError(f"{file}: says topic {fields['topic']!r}; it must be {file.stem!r}")
+    if not isinstance(fields["partitions"], int) or fields["partitions"] < 1:
+        raise ConfigError(f"{file}: partitions must be a whole number from 1")
+    return Topic(
+        name=fields["topic"],
+        version=int(fields["version"]),
+        purpose=fields["purpose"],
+        key=fields["key"],
+        partitions=fields["partitions"],
+        config={name: str(value) for name, value in fields.get("config", {}).items()},
+        schema=fields.get("schema"),
+        batched=bool(fields.get("batched", False)),
+        copartitioned=bool(fields.get("copartitioned", False)),
+        tombstone="tombstone" in fields,
+    )
