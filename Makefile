@@ -1,0 +1,61 @@
+# Mailwake. `make` alone prints the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: help run demo test lint format unit bench lock wheel browser clean
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+run: .venv/ready ## start the whole system here (Kafka, ClickHouse, all services); Ctrl-C stops it
+	@exec $(BIN)/mailwake up
+
+demo: .venv/ready ## on the running system: send a mail, open it, click it, show what came of it
+	@$(BIN)/mailwake demo
+
+test: .venv/ready browser lint ## run all checks and tests
+	$(BIN)/pytest
+
+unit: .venv/ready ## run the tests that touch no network
+	$(BIN)/pytest tests/unit tests/contract
+
+lint: .venv/ready ## check form and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready ## put the code into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready ## measure each stage beside its bare counterpart; writes bench/results/latest.json
+	$(BIN)/python -m bench
+
+wheel: .venv/ready ## build the wheel and the sdist into dist/
+	$(BIN)/python -m build --no-isolation
+
+lock: .venv/ready ## resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --upgrade \
+	  --generate-hashes --no-header --no-emit-index-url --python-version 3.11 -o requirements.lock
+
+browser: ## install Chromium, which tests drive (as root; otherwise it is only named)
+	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing chromium (tests drive it)"; \
+	  (apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium) >/dev/null; \
+	else echo "chromium is missing; tests that drive it are skipped. Install it: sudo apt-get install chromium"; fi
+
+clean: ## remove what was built here (not the data in ~/.mailwake)
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Mailwake needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up .venv (once, about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+	  { echo "Python's venv module is missing: sudo apt-get install python3-venv"; rm -rf .venv; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
