@@ -38,7 +38,7 @@ wheel: .venv/ready ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build --no-isolation
 
 lock: .venv/ready ## resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --upgrade \
 	  --generate-hashes --no-header --no-emit-index-url --python-version 3.11 -o requirements.lock
 
 browser: ## install Chromium, which tests drive (as root; otherwise it is only named)
