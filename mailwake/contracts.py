@@ -18,11 +18,13 @@ from typing import Annotated, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-Tenant = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,19}$")]
-User = Annotated[str, Meta(pattern="^[^@\\s\\x00-\\x1f/]{1,64}$")]
+# `(?!\n)`: Python's `$` alone lets a line feed follow. `\x85` and `\ufeff` are spaces to some only.
+Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$(?!\\n)")]
+Tenant = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,19}$(?!\\n)")]
+User = Annotated[str, Meta(pattern="^[^@/\\s\\x00-\\x1f\\x85\\ufeff]{1,64}$(?!\\n)")]
 Millis = Annotated[int, Meta(ge=0, le=1 << 48)]
 Count = Annotated[int, Meta(ge=0, le=1 << 31)]
+Revision = Annotated[int, Meta(ge=1, le=1 << 31)]
 Index = Annotated[int, Meta(ge=0, lt=1 << 16)]
 Url = Annotated[str, Meta(min_length=1, max_length=8192)]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -132,7 +134,8 @@ class Hit(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
     def __post_init__(self) -> None:
-        if (self.kind == "click") != (self.link is not None and self.target is not None):
+        open_ = self.kind == "open"
+        if (self.link is None) != open_ or (self.target is None) != open_:
             raise ValueError("`link` and `target` belong to a click and to nothing else")
 
 
@@ -149,7 +152,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
     """
 
     event_id: Id
-    revision: Annotated[int, Meta(ge=1)]
+    revision: Revision
     hit_id: Id
     kind: Kind
     at: Millis
@@ -180,7 +183,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     """
 
     alert_id: Id
-    revision: Annotated[int, Meta(ge=1)]
+    revision: Revision
     event_id: Id
     kind: Kind
     at: Millis
@@ -230,7 +233,7 @@ class Track(Struct, array_like=True):
     """
 
     v: Version = 1
-    revision: int = 0
+    revision: Count = 0
     send: TrackedSend | None = None
     opens: Count = 0
     clicks: Count = 0
@@ -303,18 +306,16 @@ class Codec(Generic[T]):
 
         Never raises: a record that cannot be read at all comes back whole as one bad part.
         """
+        many = data.lstrip()[:1] == b"["
         try:
-            if data[:1] == b"[":
-                return self._many.decode(data), []
-            return [self._one.decode(data)], []
+            return (self._many.decode(data) if many else [self._one.decode(data)]), []
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            whole = _invalid(error)
+            if not many:
+                return [], [(data, _invalid(error))]
         try:
-            parts = self._raw.decode(data) if data[:1] == b"[" else []
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            parts = []
-        if not parts:
-            return [], [(data, whole)]
+            parts = self._raw.decode(data)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            return [], [(data, _invalid(error))]
         good: list[T] = []
         bad: list[tuple[bytes, InvalidError]] = []
         for part in parts:
