@@ -1,0 +1,70 @@
+"""Runs the listener: ``python -m mailwake_local.clickhouse --data DIR --port 9000``.
+
+The password of user ``default`` comes from the environment variable CLICKHOUSE_PASSWORD. When it
+answers, one line ``ready HOST:PORT`` goes to standard output; the log goes to standard error.
+SIGTERM and SIGINT stop it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mailwake.errors import MailwakeError, UnavailableError
+
+from .server import Listener
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the listener until it is told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m mailwake_local.clickhouse")
+    parser.add_argument("--data", type=Path, required=True, help="folder that keeps the data")
+    parser.add_argument("--port", type=int, default=9000, help="port, 0 for any free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument(
+        "--die-with-parent", action="store_true", help="stop when the starting process ends (Linux)"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        if options.die_with_parent:
+            _die_with_parent()
+        password = os.environ.pop("CLICKHOUSE_PASSWORD", "")
+        asyncio.run(_run(Listener(options.data, options.host, options.port, password)))
+    except MailwakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+async def _run(listener: Listener) -> None:
+    await listener.start()
+    # Set after the engine has started, so that its own handlers do not replace these.
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    print(f"ready {listener.host}:{listener.port}", flush=True)
+    await stop.wait()
+    await listener.stop()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel send SIGTERM when the parent ends, however it ends."""
+    if not sys.platform.startswith("linux"):
+        raise UnavailableError("--die-with-parent works on Linux only: leave it out")
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise UnavailableError("the starting process ended before the listener began")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
