@@ -40,9 +40,11 @@ async def start_producer(
     )
     try:
         await producer.start()
-    except KafkaConnectionError as error:
+    except BaseException as error:  # also when cancelled: what was opened is closed
         await producer.stop()
-        raise _away(settings, error) from None
+        if isinstance(error, KafkaConnectionError):
+            raise _away(settings, error) from None
+        raise
     return producer
 
 

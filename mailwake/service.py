@@ -96,10 +96,13 @@ def set_up_logs(settings: Settings) -> None:
 Work = Callable[[Settings, Status, asyncio.Event], Awaitable[None]]
 """A service's work: `(settings, status, stop)`; it returns soon after `stop` is set."""
 
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-def run_service(name: str, work: Work) -> int:
+
+def run_service(name: str, work: Work, *, loop_factory: LoopFactory | None = None) -> int:
     """Runs a service until it is told to stop; gives the exit status.
 
+    `loop_factory` makes the event loop, where it is not to be asyncio's own.
     A MailwakeError ends it with one line on stderr and the error's `exit_code`. Any other exception
     is a fault of ours: it is logged with its traceback and ends the process with 70, so that the
     orchestrator starts it again and Kafka redelivers.
@@ -111,7 +114,8 @@ def run_service(name: str, work: Work) -> int:
         status = Status()
         port = serve_ops(settings, status)
         log.info("health, readiness and metrics on http://%s:%s", settings.ops_host, port)
-        asyncio.run(_until_stopped(settings, status, work))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_until_stopped(settings, status, work))
     except MailwakeError as error:
         print(f"mailwake {name}: {error}", file=sys.stderr)
         return error.exit_code
