@@ -1,0 +1,133 @@
+"""Runs the services as the real processes they are, for tests that kill them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from mailwake.settings import Settings, to_environ
+
+
+def free_port() -> int:
+    """A port of the loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(what: str, holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits until something holds; fails the test, naming it, when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.1)
+
+
+class Service:
+    """One service process; as a context manager it is ready inside and gone after.
+
+    `settings` is what it is given; its ops port is chosen here. Its log is kept in `log`.
+    """
+
+    def __init__(self, name: str, settings: Settings, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self.ops_port = free_port()
+        self._environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MAILWAKE_", "KAFKA_", "CLICKHOUSE_"))
+        }
+        self._environ |= to_environ(settings) | {"MAILWAKE_OPS_PORT": str(self.ops_port)}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> None:
+        """Starts it, and waits until it says that it is ready."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mailwake.cli", self.name],
+                env=self._environ,
+                stdout=log,
+                stderr=log,
+            )
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Waits until it says that it is ready; fails with its log when it ends instead."""
+
+        def ready() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, (
+                f"{self.name} ended:\n{self.log.read_text()[-3000:]}"
+            )
+            return self.ask("/ready")
+
+        wait_until(f"{self.name} ready (see {self.log})", ready, 90)
+
+    def ask(self, path: str) -> bool:
+        """What /ready or /health answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ops_port}{path}", timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM; gives the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, signum: signal.Signals) -> int:
+        if self.process is None:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signum)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{self.name} did not stop within 30 s") from None
+        finally:
+            self.process = None
+
+    def __enter__(self) -> Service:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+
+@contextlib.contextmanager
+def running(*services: Service) -> Iterator[None]:
+    """Several services, started side by side, ready inside, gone after."""
+    try:
+        for service in services:
+            service.start(wait=False)
+        for service in services:
+            service.wait_ready()
+        yield
+    finally:
+        for service in services:
+            service.kill()
