@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -70,7 +71,7 @@ def test_the_whole_way_equals_the_ledger(settings: Settings, tmp_path: Path) -> 
     ledger = make_ledger(seed=20, sends=1000, hits=5000)
     through_edge = make_ledger(seed=21, sends=40, hits=0).sends
 
-    def service(name: str, **changes: object) -> Service:
+    def service(name: str, **changes: Any) -> Service:
         log = tmp_path / f"{name}-{len(list(tmp_path.glob('*.log')))}.log"
         return Service(name, replace(settings, **changes), log)
 
@@ -251,7 +252,8 @@ def _compare(settings: Settings, ledger: Ledger, expected_events: int) -> None:
     clickhouse = ClickHouse(settings.clickhouse_url)
     rows = clickhouse.query(
         "SELECT lower(hex(event_id)), lower(hex(hit_id)), toString(kind),"
-        " toUnixTimestamp64Milli(at), lower(hex(message_id)), link, toString(verdict), first, revision FROM events FINAL"
+        " toUnixTimestamp64Milli(at), lower(hex(message_id)), link, toString(verdict), first,"
+        " revision FROM events FINAL"
     )
     events = {row[0]: row[1:] for row in rows}
     assert len(events) == len(rows) == expected_events
