@@ -93,6 +93,21 @@ async def start_admin(settings: Settings) -> AIOKafkaAdminClient:
     return admin
 
 
+async def require_topics(settings: Settings, *names: str) -> None:
+    """Raises UnavailableError when Kafka lacks one of the topics (names without the prefix)."""
+    admin = await start_admin(settings)
+    try:
+        present = await admin.list_topics()
+    finally:
+        await admin.close()
+    missing = [topic for topic in map(settings.topic, names) if topic not in present]
+    if missing:
+        raise UnavailableError(
+            f"Kafka at {settings.kafka_bootstrap} has no topic {', '.join(missing)}; run "
+            "`mailwake topics apply`"
+        )
+
+
 def _away(settings: Settings, error: Exception) -> UnavailableError:
     return UnavailableError(
         f"Kafka does not answer at {settings.kafka_bootstrap} ({error}); start it, or set "
