@@ -1,0 +1,7 @@
+"""`python -m mailwake` is `mailwake`."""
+
+import sys
+
+from mailwake.cli import main
+
+sys.exit(main())
