@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         password = os.environ.pop("CLICKHOUSE_PASSWORD", "")
         asyncio.run(_run(Listener(options.data, options.host, options.port, password)))
     except MailwakeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -31,7 +31,7 @@ _READ_SIZE = 1024 * 1024
 _KILL_EVERY = 0.2
 """Seconds between attempts to end a query: one may come before the engine has registered it."""
 
-_CHECKSUM, _UNEXPECTED_PACKET, _NOT_IMPLEMENTED = 40, 101, 48
+_CHECKSUM, _NOT_IMPLEMENTED, _LOGICAL_ERROR, _UNEXPECTED_PACKET = 40, 48, 49, 101
 _AUTHENTICATION_FAILED, _CANCELLED_BY_CLIENT = 516, 735
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class ClientConnection:
                     await self._answer(await self._packet())
         except (_GoneError, ConnectionError):
             pass
-        except (ProtocolError, UnknownTypeError, EngineError) as error:
+        except Exception as error:
             await self._refuse(error)
         finally:
             if self._ahead is not None:
@@ -264,17 +264,21 @@ class ClientConnection:
 
     async def _refuse(self, error: Exception) -> None:
         """Say why the connection ends here; the bytes that follow cannot be understood."""
-        if isinstance(error, EngineError):
-            code, message = error.code, error.message
-        elif isinstance(error, UnknownTypeError):
-            code = _NOT_IMPLEMENTED
-            message = f"DB::Exception: cannot take columns of type {error} (NOT_IMPLEMENTED)"
-        elif isinstance(error, ChecksumError):
-            code, message = _CHECKSUM, f"DB::Exception: {error} (CHECKSUM_DOESNT_MATCH)"
-        else:
-            code = _UNEXPECTED_PACKET
-            message = f"DB::Exception: {error} (UNEXPECTED_PACKET_FROM_CLIENT)"
-        log.warning("a connection was refused with code %d: %s", code, type(error).__name__)
+        match error:
+            case EngineError():
+                code, message = error.code, error.message
+            case UnknownTypeError():
+                code = _NOT_IMPLEMENTED
+                message = f"DB::Exception: cannot take columns of type {error} (NOT_IMPLEMENTED)"
+            case ChecksumError():
+                code, message = _CHECKSUM, f"DB::Exception: {error} (CHECKSUM_DOESNT_MATCH)"
+            case ProtocolError():
+                code = _UNEXPECTED_PACKET
+                message = f"DB::Exception: {error} (UNEXPECTED_PACKET_FROM_CLIENT)"
+            case _:
+                log.error("a connection failed", exc_info=error)
+                code, message = _LOGICAL_ERROR, f"DB::Exception: {error!r} (LOGICAL_ERROR)"
+        log.warning("a connection ended with code %d", code)
         with contextlib.suppress(ConnectionError):
             await self._write(protocol.exception(code, message))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import json
 import os
 import re
 import threading
@@ -119,8 +120,8 @@ class Session:
 
     def rows(self, sql: str) -> list[list[str]]:
         """Run a small query and return its values as text."""
-        text = self._query(sql, "TSVRaw").bytes().decode()
-        return [line.split("\t") for line in text.splitlines()]
+        lines = self._query(sql, "JSONCompactStringsEachRow").bytes().splitlines()
+        return [json.loads(line) for line in lines]
 
     def run(self, sql: str) -> Result:
         """Start one statement.
@@ -156,7 +157,9 @@ class Session:
 
     def columns(self, sql: str) -> tuple[tuple[str, str], ...]:
         """Describe what a SELECT would return: names and types."""
-        return tuple((row[0], row[1]) for row in self.rows(f"DESCRIBE (\n{sql.rstrip(' ;')}\n)"))
+        inner = sql.rstrip(" ;\n")
+        rows = self.rows(f"DESCRIBE (\n{inner}\n) SETTINGS print_pretty_type_names = 0")
+        return tuple((row[0], row[1]) for row in rows)
 
     def sample(self, insert: BlockInsert) -> tuple[tuple[str, str], ...]:
         """Describe the blocks an INSERT takes: names and types.
@@ -209,7 +212,7 @@ class Session:
 
     def _changed(self) -> dict[str, str]:
         rows = self.rows("SELECT name, value FROM system.settings WHERE changed")
-        return {row[0]: row[1] for row in rows if len(row) == 2}
+        return {row[0]: row[1] for row in rows}
 
     def _query(self, sql: str, output: str = "Native") -> Any:
         try:

@@ -163,5 +163,5 @@ class LocalClickHouse:
             lines = self.log.read_bytes()[self._log_start :].decode(errors="replace").splitlines()
         except OSError:
             return ""
-        words = [line.removeprefix("error: ") for line in lines if line.strip()]
+        words = [line for line in lines if line.strip()]
         return ": " + " | ".join(words[-_LAST_LINES:]) if words else ""

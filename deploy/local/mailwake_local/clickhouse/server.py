@@ -11,7 +11,7 @@ from mailwake.errors import UnavailableError
 from .connection import ClientConnection
 from .engine import Engine
 
-_STOP_WITHIN = 10.0
+_STOP_WITHIN = 5.0
 """Seconds that running queries have to finish when the listener stops; then they are ended."""
 
 _ENDED_WITHIN = 5.0
@@ -61,8 +61,6 @@ class Listener:
             await connection.serve()
         except asyncio.CancelledError:
             pass  # the listener stops
-        except Exception:
-            log.exception("a connection failed")
         finally:
             del self._connections[connection]
 
