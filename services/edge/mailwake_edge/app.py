@@ -1,0 +1,182 @@
+"""The edge as an ASGI application.
+
+Pixels and links are answered by a plain function, because they are nearly every request and
+routing costs more than they do; whatever else comes goes on to a small Starlette application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from prometheus_client import Counter
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mailwake.contracts import Hit
+from mailwake.ids import HitStream, now_ms
+from mailwake.metrics import EDGE_HITS, EDGE_REFUSED
+from mailwake.service import Status
+from mailwake.tokens import MAX_TEXT, Reason, Token, TokenError
+from mailwake_edge.answers import (
+    NO_BODY,
+    NO_LINK,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    PIXEL,
+    Answer,
+    leads_out,
+    redirect,
+)
+from mailwake_edge.client import Clients
+from mailwake_edge.headers import keep
+
+Kind = Literal["open", "click"]
+Refusal = Literal[Reason, "too_long", "wrong_kind", "target", "method"]
+"""Why a request gave no hit: what is wrong with the token, or
+
+too_long: the address is longer than any of ours; wrong_kind: the token of a pixel as a link, or the
+other way round; target: the link leads to neither http nor https; method: neither GET nor HEAD.
+"""
+
+_KINDS: dict[str, Kind] = {"/o/": "open", "/c/": "click"}
+_MOST = len("/o/") + MAX_TEXT
+
+
+class Edge:
+    """Answers `GET` and `HEAD` of `/o/{token}` and `/c/{token}`, and gives each hit to `put`.
+
+    `open_token` opens tokens (`Keyring.open`). `put` must not block and must not raise: the answer
+    follows it. `rest` is the application for everything else.
+    """
+
+    def __init__(
+        self,
+        open_token: Callable[[str], Token],
+        put: Callable[[Hit], None],
+        clients: Clients,
+        rest: ASGIApp,
+        *,
+        stream: HitStream | None = None,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._open_token = open_token
+        self._put = put
+        self._clients = clients
+        self._rest = rest
+        self._next_id = (stream or HitStream()).next
+        self._clock = clock
+        # Found once: looking a label up costs more than counting.
+        self._hits: dict[Kind, Counter] = {
+            "open": EDGE_HITS.labels("open"),
+            "click": EDGE_HITS.labels("click"),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request (ASGI 3)."""
+        kind = _KINDS.get(scope["path"][:3]) if scope["type"] == "http" else None
+        if kind is None:
+            await self._rest(scope, receive, send)
+            return
+        start, body = self._answer(kind, scope)
+        await send(start)
+        await send(NO_BODY if scope["method"] == "HEAD" else body)
+
+    def _answer(self, kind: Kind, scope: Scope) -> Answer:
+        if scope["method"] not in ("GET", "HEAD"):
+            self._refuse(kind, "method")
+            return NOT_ALLOWED
+        token = self._token(kind, scope["path"])
+        if token is not None:
+            self._put(self._hit(token, scope))
+            self._hits[kind].inc()
+        if kind == "open":
+            return PIXEL
+        return NO_LINK if token is None else redirect(token.target or "")
+
+    def _token(self, kind: Kind, path: str) -> Token | None:
+        """The token of a path; None, and counted, when it is not one for this kind of request."""
+        reason: Refusal
+        if len(path) > _MOST:
+            reason = "too_long"
+        else:
+            try:
+                token = self._open_token(path[3:])
+            except TokenError as error:
+                reason = error.reason
+            else:
+                if token.kind != kind:
+                    reason = "wrong_kind"
+                elif token.target is not None and not leads_out(token.target):
+                    reason = "target"
+                else:
+                    return token
+        self._refuse(kind, reason)
+        return None
+
+    def _hit(self, token: Token, scope: Scope) -> Hit:
+        kept = keep(scope["headers"])
+        network = agent = referer = ""
+        if token.mode == "identified":
+            peer = scope.get("client")
+            network = self._clients.network(peer[0], kept.forwarded) if peer else ""
+            agent, referer = kept.agent, kept.referer
+        return Hit(
+            hit_id=self._next_id(),
+            kind=token.kind,
+            at=self._clock(),
+            tenant=token.tenant,
+            message_id=token.message_id,
+            recipient=token.recipient,
+            mode=token.mode,
+            method=scope["method"],
+            link=token.link,
+            target=token.target,
+            network=network,
+            agent=agent,
+            referer=referer,
+            purpose=kept.purpose,
+        )
+
+    @staticmethod
+    def _refuse(kind: Kind, reason: Refusal) -> None:
+        EDGE_REFUSED.labels(kind, reason).inc()
+
+
+def rest(status: Status) -> Starlette:
+    """Everything but pixels and links: `/health` and `/ready` for the load balancer in front.
+
+    They say yes or no and nothing more, since this port faces the world; the operator's own port
+    (`mailwake.service.serve_ops`) has the metrics.
+    """
+
+    async def health(request: Request) -> Response:
+        return _yes_or_no(status.healthy)
+
+    async def ready(request: Request) -> Response:
+        return _yes_or_no(status.ready and status.healthy)
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        return _response(NOT_FOUND)
+
+    async def not_allowed(request: Request, error: Exception) -> Response:
+        return _response(NOT_ALLOWED)
+
+    return Starlette(
+        routes=[Route("/health", health), Route("/ready", ready)],
+        exception_handlers={404: not_found, 405: not_allowed},
+    )
+
+
+def _yes_or_no(yes: bool) -> Response:
+    return PlainTextResponse("yes\n" if yes else "no\n", 200 if yes else 503)
+
+
+def _response(answer: Answer) -> Response:
+    start, body = answer
+    response = Response(body["body"], start["status"])
+    response.raw_headers = list(start["headers"])
+    return response

@@ -1,0 +1,60 @@
+"""`mailwake edge`: answers pixels and links, and publishes the hits to Kafka."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+from functools import partial
+
+import uvloop
+from aiokafka import AIOKafkaProducer
+
+from mailwake.kafka import require_topics, start_producer
+from mailwake.keyring import read_keyring
+from mailwake.service import Status, run_service
+from mailwake.settings import Settings
+from mailwake_edge.app import Edge, rest
+from mailwake_edge.client import Clients
+from mailwake_edge.publisher import Publisher
+from mailwake_edge.server import Server, configure, listen
+
+log = logging.getLogger("mailwake.edge")
+
+
+async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set; then answers what is under way and sends what is held.
+
+    Raises ConfigError for a key file that cannot be used, UnavailableError for a port that cannot
+    be had. Kafka may be away, also at the start.
+    """
+    keyring = read_keyring(settings.keyring)
+    listener = listen(settings.edge_host, settings.edge_port)
+    publisher = Publisher(settings, partial(connect, settings))
+    edge = Edge(keyring.open, publisher.put, Clients(settings.trusted_proxies), rest(status))
+    server = Server(configure(edge), status)
+    host, port = listener.getsockname()[:2]
+    log.info("pixels and links on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+    publisher.start()
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    try:
+        await serving
+    finally:
+        await publisher.stop()
+
+
+async def connect(settings: Settings) -> AIOKafkaProducer:
+    """A started producer, once the topic is there. Raises UnavailableError."""
+    await require_topics(settings, "hits")
+    # No linger: the publisher has its own.
+    return await start_producer(settings, client_id="mailwake-edge", linger_ms=0)
+
+
+def main(argv: list[str]) -> int:
+    """Runs the service; gives the exit status."""
+    argparse.ArgumentParser(prog="mailwake edge", description=__doc__).parse_args(argv)
+    return run_service("edge", work, loop_factory=uvloop.new_event_loop)

@@ -1,0 +1,247 @@
+"""From the edge to Kafka: hits gathered by partition, published in batches, in order.
+
+A hit goes through two queues. `put` leaves it in the inbox; a moment later (the linger) the inbox
+is dealt to lanes, one a partition. A lane has one record on its way at a time, and takes the next
+when Kafka has acknowledged that one. So within a partition no hit overtakes another, whatever
+fails and is sent again, and the enricher's memory of seen hits rests on that. Kafka being slow
+makes the records larger, not more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from mailwake.contracts import HIT, Hit
+from mailwake.errors import UnavailableError
+from mailwake.ids import now_ms, partitioner
+from mailwake.metrics import EDGE_NOT_KEPT, EDGE_PRODUCE_SECONDS, EDGE_PRODUCED, EDGE_QUEUED
+from mailwake.settings import Settings
+
+log = logging.getLogger("mailwake.edge")
+
+RETRY_S = 1.0
+"""Pause before Kafka is tried again."""
+DRAIN_S = 10.0
+"""At the end, what is held has so long to reach Kafka."""
+_CLOSE_S = 2.0
+_FOLLOW_S = 10.0
+_DEALT_AT_ONCE = 500  # about 2 ms of work; answers go on in between
+_RECORD_BYTES = 900_000  # below the producer's 1 MiB, with what the record has around it
+
+
+class Producer(Protocol):
+    """What is needed of an AIOKafkaProducer."""
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        """The partitions of a topic."""
+
+    async def send(
+        self, topic: str, value: bytes, *, key: bytes, partition: int
+    ) -> Awaitable[object]:
+        """Sends a record; what it gives is done when Kafka has acknowledged it."""
+
+    async def stop(self) -> None:
+        """Ends when what was sent is acknowledged."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One partition: the hits that wait, and the task that sends them while there are any."""
+
+    partition: int
+    hits: deque[Hit] = field(default_factory=deque)
+    sending: asyncio.Task[None] | None = None
+
+
+class Publisher:
+    """Publishes hits to Kafka; holds at most `settings.edge_queue_hits`.
+
+    `start`, then `put` as often as there are hits, then `stop`; all on one event loop. `connect`
+    gives a started producer, or raises UnavailableError. Kafka may be away at any time: hits wait.
+    What cannot be kept is counted by reason: queue_full, too_large (a hit that the broker takes in
+    no record), stopped (held when the edge ended).
+    """
+
+    def __init__(self, settings: Settings, connect: Callable[[], Awaitable[Producer]]) -> None:
+        self._topic = settings.topic("hits")
+        self._linger_s = settings.edge_linger_ms / 1000
+        self._batch = settings.edge_batch_hits
+        self._most = settings.edge_queue_hits
+        self._connect = connect
+        self._held = 0
+        self._inbox: deque[Hit] = deque()
+        self._lanes: list[_Lane] = []
+        self._partitions = 0
+        self._dealing: asyncio.Handle | None = None
+        self._producer: Producer | None = None
+        self._connecting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queue_full = EDGE_NOT_KEPT.labels("queue_full")
+        EDGE_QUEUED.set_function(lambda: self._held)
+
+    @property
+    def held(self) -> int:
+        """How many hits Kafka has not acknowledged yet."""
+        return self._held
+
+    def start(self) -> None:
+        """Begins to connect; hits can be put from now on."""
+        self._spawn(self._follow_partitions())
+
+    def put(self, hit: Hit) -> None:
+        """Takes a hit. Never waits; when as many are held as may be, it is counted and let go."""
+        if self._held >= self._most:
+            self._queue_full.inc()
+            return
+        self._held += 1
+        self._inbox.append(hit)
+        if self._dealing is None and self._partitions:
+            self._deal_later()
+
+    async def stop(self, deadline_s: float = DRAIN_S) -> int:
+        """Sends what is held, for at most `deadline_s` seconds; gives how many hits were lost."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + deadline_s
+        while self._held and clock() < end:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.01)
+        if self._dealing is not None:
+            self._dealing.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._producer:
+            with contextlib.suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._producer.stop()
+        if self._held:
+            EDGE_NOT_KEPT.labels("stopped").inc(self._held)
+            log.error("ended with %s hits that Kafka had not acknowledged", self._held)
+        return self._held
+
+    def _deal_later(self) -> None:
+        self._dealing = asyncio.get_running_loop().call_later(self._linger_s, self._deal)
+
+    def _deal(self) -> None:
+        """Deals the inbox to the lanes, and wakes those that rest."""
+        self._dealing = None
+        if not self._lanes_fit():
+            self._deal_later()
+            return
+        partition_of = partitioner(len(self._lanes))
+        for _ in range(min(len(self._inbox), _DEALT_AT_ONCE)):
+            hit = self._inbox.popleft()
+            lane = self._lanes[partition_of(hit.message_id.encode())]
+            lane.hits.append(hit)
+            if lane.sending is None:
+                lane.sending = self._spawn(self._empty(lane))
+        if self._inbox:
+            self._dealing = asyncio.get_running_loop().call_soon(self._deal)
+
+    def _lanes_fit(self) -> bool:
+        """Whether there is a lane for each partition that Kafka has now.
+
+        When partitions were added, the old lanes are emptied first: the hits of a message may move
+        to another partition, and keep their order so.
+        """
+        if len(self._lanes) != self._partitions:
+            if any(lane.sending for lane in self._lanes):
+                return False
+            self._lanes = [_Lane(partition) for partition in range(self._partitions)]
+        return True
+
+    async def _empty(self, lane: _Lane) -> None:
+        """Publishes what waits in a lane, one record after the other, until nothing does."""
+        while lane.hits:
+            count = min(len(lane.hits), self._batch)
+            await self._publish(lane.partition, [lane.hits.popleft() for _ in range(count)])
+        lane.sending = None
+
+    async def _publish(self, partition: int, hits: list[Hit]) -> None:
+        """Publishes hits of a partition as one record, or as several when one would be too large.
+
+        Returns when Kafka has acknowledged them; tries for ever.
+        """
+        value = HIT.encode_many(hits)
+        if len(value) > _RECORD_BYTES and len(hits) > 1:
+            await self._publish_halves(partition, hits)
+            return
+        key = hits[0].message_id.encode()
+        while True:
+            producer = await self._connected()
+            try:
+                await (await producer.send(self._topic, value, key=key, partition=partition))
+            except MessageSizeTooLargeError:
+                self._renew(producer)  # the producer counted a record that Kafka did not take
+                if len(hits) > 1:
+                    await self._publish_halves(partition, hits)
+                    return
+                EDGE_NOT_KEPT.labels("too_large").inc()
+                log.error("Kafka takes no record of %s bytes; a hit is lost", len(value))
+                break
+            except Exception as error:  # whatever it is, no hit is let go for it
+                log.warning("a record was not published, trying again: %r", error)
+                self._renew(producer)
+                await asyncio.sleep(RETRY_S)
+            else:
+                EDGE_PRODUCED.inc(len(hits))
+                EDGE_PRODUCE_SECONDS.observe(max(0, now_ms() - hits[0].at) / 1000)
+                break
+        self._held -= len(hits)
+
+    async def _publish_halves(self, partition: int, hits: list[Hit]) -> None:
+        middle = len(hits) // 2
+        await self._publish(partition, hits[:middle])
+        await self._publish(partition, hits[middle:])
+
+    async def _connected(self) -> Producer:
+        """The producer, once Kafka answers."""
+        async with self._connecting:
+            was_away = False
+            while self._producer is None:
+                try:
+                    self._producer = await self._connect()
+                except (UnavailableError, KafkaError) as error:
+                    if not was_away:
+                        log.warning("%s. Requests are answered, hits wait", error)
+                    was_away = True
+                    await asyncio.sleep(RETRY_S)
+            if was_away:
+                log.info("Kafka answers, hits go on")
+            return self._producer
+
+    def _renew(self, producer: Producer) -> None:
+        """Gives a producer up after an error: it may never send again (fenced, out of sequence).
+
+        What other lanes have on their way with it is still sent, which is what `stop` waits for;
+        their next records go to the new one.
+        """
+        if self._producer is producer:
+            self._producer = None
+            self._spawn(producer.stop())
+
+    async def _follow_partitions(self) -> None:
+        """Keeps the number of partitions up to date, from the first answer of Kafka on."""
+        while True:
+            producer = await self._connected()
+            try:
+                self._partitions = len(await producer.partitions_for(self._topic))
+            except KafkaError as error:
+                log.warning("the partitions of %s are not known: %r", self._topic, error)
+            if self._inbox and self._partitions and self._dealing is None:
+                self._deal()
+            await asyncio.sleep(_FOLLOW_S if self._partitions else RETRY_S)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,125 @@
+"""The edge's HTTP server: uvicorn, with the limits that a port facing the world needs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mailwake.errors import UnavailableError
+from mailwake.service import Status
+
+MAX_REQUEST_BYTES = 64 * 1024
+"""Most bytes of one request; our longest address has about 11 KiB."""
+REQUEST_DEADLINE_S = 10.0
+"""A connection that has brought no whole request head for so long is closed."""
+KEEP_ALIVE_S = 5
+ANSWER_DEADLINE_S = 5
+"""At the end, answers under way have so long."""
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with two limits it lacks: the size of a request, and a deadline for it.
+
+    Both count from the end of the last request's head, so that neither a head nor a body can be
+    dripped in or go on for ever.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A new connection: its clock starts."""
+        super().connection_made(transport)
+        self.held_bytes = 0
+        self.head_at = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of a request, or of several."""
+        self.held_bytes += len(data)
+        if self.held_bytes > MAX_REQUEST_BYTES:
+            self.transport.close()
+        else:
+            super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: the application is called."""
+        super().on_headers_complete()
+        self.held_bytes = 0
+        self.head_at = self.loop.time()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which leaves signals to `mailwake.service` and closes slow connections.
+
+    `status` is ready while it takes requests.
+    """
+
+    def __init__(self, config: uvicorn.Config, status: Status) -> None:
+        super().__init__(config)
+        self._status = status
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes requests from now on."""
+        await super().startup(sockets)
+        self._status.ready = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes no more connections, and finishes the answers under way."""
+        self._status.ready = False
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none: `should_exit` is set by the one who runs the server."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; True ends the server."""
+        if counter % 10 == 0:
+            late = asyncio.get_running_loop().time() - REQUEST_DEADLINE_S
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Protocol) and connection.head_at < late:
+                    connection.transport.abort()
+        return await super().on_tick(counter)
+
+
+def configure(app: Any, protocol: type[asyncio.Protocol] = Protocol) -> uvicorn.Config:
+    """uvicorn's configuration for an ASGI application.
+
+    No access log (a path holds a token), no X-Forwarded-For by uvicorn (it would believe what we
+    must check), no WebSocket, no word of who serves. The event loop is the caller's.
+    """
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        loop="none",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=ANSWER_DEADLINE_S,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; `::` takes IPv4 too. Raises UnavailableError when it cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(
+            address, family=family, backlog=2048, dualstack_ipv6=host == "::"
+        )
+    except OSError as error:
+        raise UnavailableError(
+            f"The edge cannot listen on port {port} of {host} ({error.strerror}); free it, or set "
+            "MAILWAKE_EDGE_HOST and MAILWAKE_EDGE_PORT"
+        ) from None
