@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """A whole number between two bounds, both allowed."""
 
     def parse(value: str) -> int:
-        if not value.strip().lstrip("-").isdecimal() or not low <= int(value) <= high:
+        if not re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value) or not low <= int(value) <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return int(value)
 
@@ -96,7 +97,10 @@ def url(*schemes: str) -> Callable[[str], str]:
 
 def path(value: str) -> Path:
     """A path; `~` is the home folder."""
-    return Path(text(value)).expanduser()
+    try:
+        return Path(text(value)).expanduser()
+    except RuntimeError:
+        raise ValueError("must be a path, but begins with the home of an unknown user") from None
 
 
 def networks(value: str) -> tuple[Network, ...]:
@@ -112,7 +116,7 @@ def networks(value: str) -> tuple[Network, ...]:
 def prefix(value: str) -> str:
     """What topic names may begin with: letters, digits, dot, dash, underscore; may be empty."""
     if value.strip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"):
-        raise ValueError("may hold letters, digits, dots, dashes and underscores only")
+        raise ValueError("must be letters, digits, dots, dashes and underscores")
     return value
 
 

@@ -65,7 +65,7 @@ def read_topics(folder: Path) -> dict[str, Topic]:
 def _read(file: Path) -> Topic:
     try:
         fields: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(fields, dict):
         raise ConfigError(f"{file}: must be a mapping of {', '.join(_REQUIRED)}")
@@ -76,15 +76,19 @@ def _read(file: Path) -> Topic:
         raise ConfigError(f"{file}: {what}; a topic has {', '.join(_REQUIRED + _OPTIONAL)}")
     if fields["topic"] != file.stem:
         raise ConfigError(f"{file}: says topic {fields['topic']!r}; it must be {file.stem!r}")
-    if not isinstance(fields["partitions"], int) or fields["partitions"] < 1:
-        raise ConfigError(f"{file}: partitions must be a whole number from 1")
+    for name in ("version", "partitions"):
+        if type(fields[name]) is not int or fields[name] < 1:
+            raise ConfigError(f"{file}: {name} must be a whole number from 1")
+    config = fields.get("config", {})
+    if not isinstance(config, dict):
+        raise ConfigError(f"{file}: config must be a mapping of Kafka's topic settings")
     return Topic(
         name=fields["topic"],
-        version=int(fields["version"]),
+        version=fields["version"],
         purpose=fields["purpose"],
         key=fields["key"],
         partitions=fields["partitions"],
-        config={name: str(value) for name, value in fields.get("config", {}).items()},
+        config={name: str(value) for name, value in config.items()},
         schema=fields.get("schema"),
         batched=bool(fields.get("batched", False)),
         copartitioned=bool(fields.get("copartitioned", False)),

@@ -1,0 +1,45 @@
+"""Which events become alerts: a pure function of the event, so that a replay says the same."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from mailwake import ids
+from mailwake.contracts import PERSON, Alert, Event
+
+
+class Drop(StrEnum):
+    """Why an event gives no alert; the label of `mailwake_notifier_dropped_total`."""
+
+    UNREADABLE = "unreadable"  # no event at all; the loader puts it into events.rejected
+    NOT_A_PERSON = "not_a_person"
+    NOT_FIRST = "not_first"
+
+
+def alert_of(event: Event) -> Alert | Drop:
+    """The alert an event gives to the user of its send, or why it gives none.
+
+    A later revision of an event gives the same alert_id with that revision, if it gives one at all.
+    """
+    if event.verdict not in PERSON:
+        return Drop.NOT_A_PERSON
+    if not event.first:
+        return Drop.NOT_FIRST
+    return Alert(
+        alert_id=ids.alert_id(event.event_id, event.tenant, event.user),
+        revision=event.revision,
+        event_id=event.event_id,
+        kind=event.kind,
+        at=event.at,
+        tenant=event.tenant,
+        user=event.user,
+        message_id=event.message_id,
+        recipient=event.recipient,
+        recipient_count=event.recipient_count,
+        verdict=event.verdict,
+        reasons=event.reasons,
+        recipient_id=event.recipient_id,
+        link=event.link,
+        target=event.target,
+        tag=event.tag,
+    )
