@@ -14,10 +14,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mailwake.errors import MailwakeError, UnavailableError
 
@@ -31,6 +31,7 @@ ROOT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
 LOG_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"
 _FETCHERS = 4
 _TIMEOUT_S = 30
+_TELL_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,16 @@ class Jar:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a fetch is: jars verified and bytes received, of how many."""
+    """How far a fetch is: jars verified and bytes received, of how many.
+
+    `ended` is set once, the last time, whether all came or not.
+    """
 
     jars: int
     jars_total: int
     bytes: int
     bytes_total: int
+    ended: bool = False
 
     def __str__(self) -> str:
         return (
@@ -111,7 +116,7 @@ def fetch(
 
     Args:
         cache: folder that fetched things are kept in; made when missing.
-        progress: called from this thread now and then while something is fetched, and at its end.
+        progress: called from this thread while something is fetched; see `Progress`.
         lock: the file that pins the jars.
 
     Raises:
@@ -120,16 +125,16 @@ def fetch(
     """
     jars = read_lock(lock)
     folder = cache / f"kafka-{KAFKA_VERSION}"
-    missing = [jar for jar in jars if not is_right(folder / jar.file_name, jar)]
-    if missing:
-        try:
+    try:
+        missing = [jar for jar in jars if not is_right(folder / jar.file_name, jar)]
+        if missing:
             folder.mkdir(parents=True, exist_ok=True)
             _fetch(missing, folder, progress)
-        except OSError as error:
-            raise UnavailableError(
-                f"cannot write Kafka's jars to {folder}: {error.strerror or error}; "
-                "set XDG_CACHE_HOME to a folder that can be written"
-            ) from error
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot keep Kafka's jars in {folder}: {error.strerror or error}; set XDG_CACHE_HOME "
+            "to a folder that can be written"
+        ) from error
     return [folder / jar.file_name for jar in jars]
 
 
@@ -191,25 +196,27 @@ def _fetch(
     total = sum(jar.size for jar in missing)
     done = 0
 
-    def tell() -> None:
+    def tell(ended: bool = False) -> None:
         if progress:
-            progress(Progress(done, len(missing), sum(received), total))
+            progress(Progress(done, len(missing), sum(received), total, ended))
 
     # Inside `folder`, so that the verified jar is moved within one file system.
     staging = Path(tempfile.mkdtemp(prefix="fetching-", dir=folder))
     pool = ThreadPoolExecutor(_FETCHERS)
     try:
-        context = _maven(staging, received.append)
         tell()
-        for future in as_completed(
-            [pool.submit(_fetch_one, context, jar, folder) for jar in missing]
-        ):
-            future.result()
-            done += 1
+        context = _maven(staging, received.append)
+        pending = {pool.submit(_fetch_one, context, jar, folder) for jar in missing}
+        while pending:
+            ready, pending = wait(pending, timeout=_TELL_EVERY_S, return_when=FIRST_COMPLETED)
+            for future in ready:
+                future.result()
+            done += len(ready)
             tell()
     finally:
         pool.shutdown(cancel_futures=True)
         shutil.rmtree(staging, ignore_errors=True)
+        tell(ended=True)
 
 
 def _fetch_one(context: Any, jar: Jar, folder: Path) -> None:
@@ -234,19 +241,21 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def show(stream: Any = None) -> Callable[[Progress], None]:
+def show(stream: TextIO | None = None) -> Callable[[Progress], None]:
     """A `progress` that keeps one tidy line on `stream` (standard error).
 
     On a terminal the line is rewritten in place; elsewhere only the first and the last are written.
     """
     out = stream or sys.stderr
+    begun = False
 
     def on_progress(progress: Progress) -> None:
-        ended = progress.jars == progress.jars_total
+        nonlocal begun
         if out.isatty():
-            print(f"\r{progress}", end="\n" if ended else "", file=out, flush=True)
-        elif ended or progress.jars == 0:
+            print(f"\r{progress}", end="\n" if progress.ended else "", file=out, flush=True)
+        elif progress.ended or not begun:
             print(progress, file=out, flush=True)
+        begun = True
 
     return on_progress
 
