@@ -227,7 +227,7 @@ class Track(Struct, array_like=True):
         repeats: hits that repeated an event within the window.
         first_open_at … last_click_at: of what persons did; 0 when nothing was.
         clicked: link indexes that a person clicked, in the order of their first clicks.
-        seen: hit memory: stream -> [floor, number, …] (mailwake_enricher.seen).
+        seen: hit memory: stream -> [floor, last, number, …] (mailwake_enricher.seen).
         readers: repeat memory: digest of kind, link and reader -> time of the last event.
         waiting: hits that came before their send, in the order they came.
     """
