@@ -1,0 +1,142 @@
+"""The parts of the system on one machine, as data: what starts after what, and how it is ready.
+
+kafka ──► topics ──────┬──► edge, enricher, notifier
+clickhouse ──► tables ─┴──► loader
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailwake.settings import Settings, to_environ
+from mailwake_local.child import Probe, answers_ready, has_done_its_work, has_said_ready
+
+HOST = "127.0.0.1"
+"""Kafka, ClickHouse and all ops ports listen here and nowhere else."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of the system.
+
+    Attributes:
+        shows: what its line says once it is ready, such as its address.
+        environ: set above the environment of `mailwake up`.
+        after: names of the parts that must be ready first.
+        job: it does its work once and ends, instead of running on.
+        stop: parts of a lower number are stopped first, those of the same one side by side.
+        deadline_s: how long it may take to be ready, and, for its stop, `stop_s` to end.
+    """
+
+    name: str
+    shows: str
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    probe: Probe
+    after: tuple[str, ...] = ()
+    job: bool = False
+    stop: int = 1
+    deadline_s: float = 60.0
+    stop_s: float = 15.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to run.
+
+    Attributes:
+        settings: as every service gets them; ports are fixed, none is 0.
+        home: the data folder.
+        password: of the ClickHouse that is started.
+        kafka, clickhouse: the ports they are started on; None where an address was given.
+        ops: the ops port of each service by name; the enricher's workers are among them.
+    """
+
+    settings: Settings
+    home: Path
+    password: str
+    kafka: int | None
+    clickhouse: int | None
+    ops: Mapping[str, int]
+
+    def parts(self) -> list[Part]:
+        """All parts, each after those it needs."""
+        parts: list[Part] = []
+        if self.kafka is not None:
+            parts.append(self._kafka(self.kafka))
+        if self.clickhouse is not None:
+            parts.append(self._clickhouse(self.clickhouse))
+        after_kafka = ("kafka",) if self.kafka is not None else ()
+        after_clickhouse = ("clickhouse",) if self.clickhouse is not None else ()
+        parts += [
+            self._job("topics", ("topics", "apply"), after_kafka),
+            self._job("tables", ("migrate",), after_clickhouse),
+        ]
+        for name in self.ops:
+            command, _, worker = name.partition("-")
+            needs = ("topics", "tables") if command == "loader" else ("topics",)
+            parts.append(self._service(name, command, worker, needs))
+        return parts
+
+    def _kafka(self, port: int) -> Part:
+        argv = ["mailwake_local.kafka", "--data", str(self.home / "kafka"), "--port", str(port)]
+        return Part(
+            name="kafka",
+            shows=f"{HOST}:{port}",
+            argv=_python(*argv, "--cache", str(self.settings.cache)),
+            environ={},
+            probe=has_said_ready,
+            stop=2,
+            deadline_s=600,  # the first time its jars are fetched
+            stop_s=30,
+        )
+
+    def _clickhouse(self, port: int) -> Part:
+        data = str(self.home / "clickhouse")
+        return Part(
+            name="clickhouse",
+            shows=f"{HOST}:{port}",
+            argv=_python("mailwake_local.clickhouse", "--data", data, "--port", str(port)),
+            environ={"CLICKHOUSE_PASSWORD": self.password},
+            probe=has_said_ready,
+            stop=2,
+            stop_s=30,
+        )
+
+    def _job(self, name: str, command: tuple[str, ...], after: tuple[str, ...]) -> Part:
+        return Part(
+            name=name,
+            shows="applied",
+            argv=_python("mailwake.cli", *command),
+            environ=to_environ(self.settings),
+            probe=has_done_its_work,
+            after=after,
+            job=True,
+        )
+
+    def _service(self, name: str, command: str, worker: str, after: tuple[str, ...]) -> Part:
+        port = self.ops[name]
+        settings = dataclasses.replace(self.settings, ops_host=HOST, ops_port=port)
+        if command == "enricher":
+            worker = worker or "0"
+            state = settings.state / f"worker-{worker}"
+            settings = dataclasses.replace(settings, worker=worker, state=state)
+        edge = command == "edge"
+        return Part(
+            name=name,
+            shows=settings.tracking_url if edge else f"metrics on {HOST}:{port}",
+            argv=_python("mailwake.cli", command),
+            environ=to_environ(settings),
+            probe=answers_ready(HOST, port),
+            after=after,
+            stop=0 if edge else 1,
+        )
+
+
+def _python(module: str, *arguments: str) -> tuple[str, ...]:
+    # -P: a file in the folder `mailwake up` is called in must not stand in for a module.
+    return (sys.executable, "-P", "-m", module, *arguments)

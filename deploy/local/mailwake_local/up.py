@@ -1,0 +1,206 @@
+"""`mailwake up`: the whole system on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+from mailwake import __version__
+from mailwake.errors import MailwakeError, UnavailableError
+from mailwake.keyring import new_keyring, read_keyring
+from mailwake.settings import Settings, read_settings, to_environ
+from mailwake_local.board import Pen
+from mailwake_local.home import Home
+from mailwake_local.parts import HOST, Plan
+from mailwake_local.supervisor import Supervisor
+
+MOST_WORKERS = 64
+
+
+def main(argv: list[str]) -> int:
+    """Runs Kafka, ClickHouse and all services until SIGINT or SIGTERM; gives the exit status.
+
+    With KAFKA_BOOTSTRAP or CLICKHOUSE_URL set, that one is used and none is started. Raises
+    MailwakeError when something cannot start; nothing is left running then.
+    """
+    parser = argparse.ArgumentParser(
+        prog="mailwake up",
+        description="Runs Kafka, ClickHouse and all services on this machine, until Ctrl-C. "
+        "The data stays in MAILWAKE_HOME; a second start continues with it.",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="enricher workers (1)")
+    parser.add_argument(
+        "--any-ports", action="store_true", help="take free ports instead of those of the settings"
+    )
+    given = parser.parse_args(argv)
+    if not 1 <= given.workers <= MOST_WORKERS:
+        parser.error(f"--workers must be from 1 to {MOST_WORKERS}")
+    settings = read_settings()
+    home = Home(settings.home)
+    lock = home.take()
+    try:
+        plan = make_plan(settings, home, workers=given.workers, any_ports=given.any_ports)
+        return asyncio.run(run(plan, home, lock, Pen()))
+    finally:
+        os.close(lock)
+
+
+def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) -> Plan:
+    """Fixes addresses, ports, keys and folders. Raises MailwakeError when one cannot be had."""
+    ports = Ports(any_ports)
+    kafka = clickhouse = None
+    changes: dict[str, object] = {}
+    if "KAFKA_BOOTSTRAP" not in os.environ:
+        kafka = ports.take(HOST, settings.local_kafka_port, "MAILWAKE_LOCAL_KAFKA_PORT")
+        changes["kafka_bootstrap"] = f"{HOST}:{kafka}"
+    if "CLICKHOUSE_URL" not in os.environ:
+        clickhouse = ports.take(
+            HOST, settings.local_clickhouse_port, "MAILWAKE_LOCAL_CLICKHOUSE_PORT"
+        )
+        changes["clickhouse_url"] = (
+            f"clickhouse://default:{home.password()}@{HOST}:{clickhouse}/default"
+        )
+    changes["edge_port"] = edge = ports.take(
+        settings.edge_host, settings.edge_port, "MAILWAKE_EDGE_PORT"
+    )
+    if "MAILWAKE_TRACKING_URL" not in os.environ:
+        host = HOST if settings.edge_host in ("0.0.0.0", "::") else settings.edge_host  # noqa: S104
+        changes["tracking_url"] = f"http://{f'[{host}]' if ':' in host else host}:{edge}"
+    if "MAILWAKE_KEYRING" not in os.environ:
+        changes["keyring"] = home.keyring
+        if not home.keyring.exists():
+            new_keyring().write(home.keyring)
+    if "MAILWAKE_STATE" not in os.environ:
+        changes["state"] = home.folder / "enricher"
+    enrichers = ["enricher"] if workers == 1 else [f"enricher-{n}" for n in range(workers)]
+    names = ["edge", *enrichers, "loader", "notifier"]
+    first = settings.ops_port
+    ops = {
+        name: ports.take(HOST, first and first + place, "MAILWAKE_OPS_PORT")
+        for place, name in enumerate(names)
+    }
+    ports.release()
+    settings = dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
+    read_keyring(settings.keyring)  # a wrong one is told before anything is started
+    password = home.password() if clickhouse is not None else ""
+    return Plan(settings, home.folder, password, kafka, clickhouse, ops)
+
+
+class Ports:
+    """Ports that are free now; held until `release`, so that none is given twice."""
+
+    def __init__(self, any_ports: bool) -> None:
+        self._any = any_ports
+        self._held: list[socket.socket] = []
+
+    def take(self, host: str, port: int, setting: str) -> int:
+        """The port if it is free; a free one for 0. Raises UnavailableError."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        probe = socket.socket(family)
+        self._held.append(probe)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, 0 if self._any else port))
+        except OSError as error:
+            self.release()
+            raise UnavailableError(
+                f"port {port} of {host} cannot be listened on ({error.strerror}); stop what uses "
+                f"it, set {setting} to another, or let `mailwake up --any-ports` choose"
+            ) from None
+        taken: int = probe.getsockname()[1]
+        return taken
+
+    def release(self) -> None:
+        """Lets go of all."""
+        for probe in self._held:
+            probe.close()
+        self._held.clear()
+
+
+async def run(plan: Plan, home: Home, lock: int, pen: Pen) -> int:
+    """Starts all parts, says where they are, keeps them until told to stop, stops them."""
+    supervisor = Supervisor(plan.parts(), home.logs, lock, pen)
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            supervisor.kill()  # asked twice
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, on_signal)
+    pen.line(f"mailwake {__version__} → {short(home.folder)}\n")
+    began = time.monotonic()
+    try:
+        if await _unless(stop, supervisor.start()):
+            environ = to_environ(plan.settings)
+            home.say_running(environ, {name: f"{HOST}:{port}" for name, port in plan.ops.items()})
+            pen.line(summary(plan, home, pen, time.monotonic() - began))
+            await _unless(stop, supervisor.watch())
+        pen.line("\nStopping; a second Ctrl-C kills.")
+    except MailwakeError:
+        pen.line("\nSomething could not start; stopping the rest.")
+        raise
+    finally:
+        home.say_stopped()
+        await supervisor.stop()
+    pen.line(f"Stopped. The data stays in {short(home.folder)}.")
+    return 0
+
+
+async def _unless(stop: asyncio.Event, work: object) -> bool:
+    """Awaits the work, cancels it when told to stop; gives whether it came to its end."""
+    working = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        working.result()
+        return True
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return False
+
+
+def summary(plan: Plan, home: Home, pen: Pen, took: float) -> str:
+    """Where everything is, and what to try next."""
+    settings = plan.settings
+    clickhouse = settings.clickhouse_url
+    if plan.clickhouse is not None:
+        clickhouse = f"clickhouse://default@{HOST}:{plan.clickhouse}/default"
+        password = f"password in {short(home.password_file)}"
+    else:
+        clickhouse, password = "as CLICKHOUSE_URL says", ""
+    metrics = [f"{name} http://{HOST}:{port}/metrics" for name, port in plan.ops.items()]
+    rows = [
+        ("pixels, clicks", settings.tracking_url),
+        ("Kafka", settings.kafka_bootstrap),
+        ("ClickHouse", clickhouse),
+        ("", password),
+        *(("metrics" if not place else "", text) for place, text in enumerate(metrics)),
+        ("keys", short(settings.keyring)),
+        ("logs", short(home.logs)),
+    ]
+    lines = [f"  {pen.paint(f'{name:15}', 2)} {text}" for name, text in rows if text]
+    ready = pen.paint(f"Ready in {took:.1f} s.", 1)
+    demo = pen.paint("mailwake demo", 1)
+    return "\n".join(
+        [f"\n{ready}\n", *lines, "", f"Next, in another terminal: {demo}    Ctrl-C stops all."]
+    )
+
+
+def short(path: Path) -> str:
+    """A path as people write it: `~` for their home folder."""
+    with contextlib.suppress(ValueError, RuntimeError):
+        return str("~" / path.absolute().relative_to(Path.home()))
+    return str(path)
