@@ -107,11 +107,12 @@ def test_a_wrong_file_in_the_cache_is_fetched_again(
     tmp_path: Path, lock: Path, repository: Path
 ) -> None:
     folder = tmp_path / "cache" / f"kafka-{jars.KAFKA_VERSION}"
-    folder.mkdir(parents=True)
+    (folder / "fetching-0x-killed").mkdir(parents=True)  # left by a fetch that was killed
     (folder / "one-1.0.jar").write_bytes(CONTENT["one"][:5])  # cut off
     (folder / "two-1.0.jar").write_bytes(CONTENT["two"].upper())  # same size, other bytes
     paths = jars.fetch(tmp_path / "cache", lock=lock)
     assert [path.read_bytes() for path in paths] == list(CONTENT.values())
+    assert sorted(folder.iterdir()) == sorted(paths)
 
 
 def test_a_mismatch_is_refused_and_thrown_away(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mailwake.errors import MailwakeError, UnavailableError
+from mailwake_local.process import is_alive
 
 KAFKA_VERSION = "4.4.0"
 LOCK = Path(__file__).with_name("kafka-jars.lock")
@@ -200,8 +201,11 @@ def _fetch(
         if progress:
             progress(Progress(done, len(missing), sum(received), total, ended))
 
+    for left in folder.glob("fetching-*"):
+        if not is_alive(left.name.split("-")[1]):
+            shutil.rmtree(left, ignore_errors=True)
     # Inside `folder`, so that the verified jar is moved within one file system.
-    staging = Path(tempfile.mkdtemp(prefix="fetching-", dir=folder))
+    staging = Path(tempfile.mkdtemp(prefix=f"fetching-{os.getpid()}-", dir=folder))
     pool = ThreadPoolExecutor(_FETCHERS)
     try:
         tell()

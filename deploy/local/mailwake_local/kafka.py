@@ -25,7 +25,7 @@ from typing import IO, Self
 from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake_local import jars, kafka_settings
 from mailwake_local.ports import HOST, can_bind, free_port
-from mailwake_local.process import start_bound
+from mailwake_local.process import is_alive, start_bound
 
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
@@ -224,7 +224,7 @@ class LocalKafka:
             except BlockingIOError:
                 holder = os.pread(self._lock, 20, 0).decode()
                 # A holder that was killed has a Kafka that is just going down: worth waiting for.
-                if _is_alive(holder) or time.monotonic() > deadline:
+                if is_alive(holder) or time.monotonic() > deadline:
                     os.close(self._lock)
                     self._lock = None
                     raise UnavailableError(
@@ -344,16 +344,6 @@ def answers(host: str, port: int, timeout_s: float = 1.0) -> bool:
 def _environment() -> dict[str, str]:
     # Java reads path names in the locale's encoding, and in a bare locale none but ASCII.
     return {**os.environ, "LC_ALL": "C.UTF-8"}
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

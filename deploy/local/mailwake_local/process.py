@@ -74,3 +74,14 @@ def start_bound(
     if failed:
         raise failed[0]
     return started[0]
+
+
+def is_alive(pid: str) -> bool:
+    """Whether a process has this id, written as a decimal; what is no number is no process."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
