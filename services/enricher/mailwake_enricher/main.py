@@ -1,0 +1,91 @@
+"""`mailwake enricher`: one worker of the enricher; more workers share the partitions."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mailwake.errors import ConfigError, UnavailableError
+from mailwake.kafka import start_admin, start_producer
+from mailwake.service import Status, run_service
+from mailwake.settings import Settings
+
+_TOPICS = ("sends", "hits", "tracks", "events")
+
+
+def main(argv: list[str]) -> int:
+    """Runs one worker until it is told to stop; gives the exit status."""
+    argparse.ArgumentParser(prog="mailwake enricher", description=__doc__).parse_args(argv)
+    return run_service("enricher", work)
+
+
+async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
+    """The service's work (`mailwake.service.Work`).
+
+    Raises ConfigError and UnavailableError when it cannot start, and anything else when it must not
+    go on.
+    """
+    # Faust costs most of a second to import, and a wrong setting should be told at once.
+    from mailwake_enricher.app import Enricher
+
+    for library in ("faust", "mode"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    with _state_folder(settings):
+        partitions = await count_partitions(settings)
+        producer = await start_producer(settings, client_id=f"mailwake-enricher-{settings.worker}")
+        try:
+            await Enricher(settings, status, producer, partitions).run(stop)
+        finally:
+            await asyncio.wait_for(producer.stop(), 10)
+
+
+async def count_partitions(settings: Settings) -> int:
+    """The number of partitions of the co-partitioned topics.
+
+    Raises ConfigError when one is missing or they differ, UnavailableError when Kafka is away.
+    """
+    admin = await start_admin(settings)
+    try:
+        names = [settings.topic(name) for name in _TOPICS]
+        found = {
+            topic["topic"]: len(topic["partitions"])
+            for topic in await admin.describe_topics(names)
+            if not topic["error_code"]
+        }
+    finally:
+        await admin.close()
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ConfigError(
+            f"Kafka at {settings.kafka_bootstrap} has no topic {', '.join(missing)}; create the "
+            "topics with `mailwake topics apply`"
+        )
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in sorted(found.items()))
+        raise ConfigError(f"These topics must have equal partitions, but {told}; recreate them")
+    return next(iter(found.values()))
+
+
+@contextmanager
+def _state_folder(settings: Settings) -> Iterator[None]:
+    """The folder of the worker's tracks, held by this process alone."""
+    folder = settings.state
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+    except OSError as error:
+        raise ConfigError(
+            f"MAILWAKE_STATE {folder} cannot be written ({error.strerror}); name a folder that can"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnavailableError(
+                f"Another worker uses {folder}; give each worker a MAILWAKE_STATE of its own"
+            ) from None
+        yield
