@@ -1,0 +1,91 @@
+"""Which events become alerts."""
+
+import msgspec
+import pytest
+
+from mailwake import ids
+from mailwake.contracts import PERSON, Alert, Event, Verdict
+from mailwake_notifier.decide import Drop, alert_of
+
+EVENT = Event(
+    event_id=ids.event_id("1" * 32, "click"),
+    revision=1,
+    hit_id="1" * 32,
+    kind="click",
+    at=1_767_225_660_000,
+    tenant="acme",
+    user="u-1042",
+    message_id="2" * 32,
+    recipient=1,
+    recipient_count=1,
+    mode="identified",
+    verdict="human",
+    reasons=["browser"],
+    first=True,
+    sent_at=1_767_225_600_000,
+    recipient_id="3" * 32,
+    link=0,
+    target="https://example.com/",
+    network="203.0.113.0/24",
+    agent="Thunderbird",
+    tag="spring",
+)
+
+
+def test_a_persons_first_is_told() -> None:
+    assert alert_of(EVENT) == Alert(
+        alert_id=ids.alert_id(EVENT.event_id, "acme", "u-1042"),
+        revision=1,
+        event_id=EVENT.event_id,
+        kind="click",
+        at=EVENT.at,
+        tenant="acme",
+        user="u-1042",
+        message_id=EVENT.message_id,
+        recipient=1,
+        recipient_count=1,
+        verdict="human",
+        reasons=["browser"],
+        recipient_id="3" * 32,
+        link=0,
+        target="https://example.com/",
+        tag="spring",
+    )
+
+
+@pytest.mark.parametrize("verdict", ["human", "proxy", "prefetch", "scanner", "self"])
+def test_only_persons_are_told(verdict: Verdict) -> None:
+    told = alert_of(msgspec.structs.replace(EVENT, verdict=verdict))
+    assert isinstance(told, Alert) == (verdict in PERSON)
+    assert isinstance(told, Alert) or told is Drop.NOT_A_PERSON
+
+
+def test_what_is_not_first_is_not_told() -> None:
+    assert alert_of(msgspec.structs.replace(EVENT, first=False)) is Drop.NOT_FIRST
+
+
+def test_a_revision_replaces_the_same_alert() -> None:
+    first, later = alert_of(EVENT), alert_of(msgspec.structs.replace(EVENT, revision=2))
+    assert isinstance(first, Alert)
+    assert isinstance(later, Alert)
+    assert later == msgspec.structs.replace(first, revision=2)
+
+
+def test_a_revision_to_a_machine_is_not_told() -> None:
+    revised = msgspec.structs.replace(EVENT, revision=2, verdict="scanner", first=False)
+    assert alert_of(revised) is Drop.NOT_A_PERSON
+
+
+def test_an_alert_says_neither_network_nor_agent() -> None:
+    told = alert_of(EVENT)
+    assert isinstance(told, Alert)
+    said = msgspec.json.encode(told)
+    assert EVENT.network.encode() not in said
+    assert EVENT.agent.encode() not in said
+
+
+def test_users_of_one_event_have_alerts_of_their_own() -> None:
+    one, other = alert_of(EVENT), alert_of(msgspec.structs.replace(EVENT, user="u-7"))
+    assert isinstance(one, Alert)
+    assert isinstance(other, Alert)
+    assert one.alert_id != other.alert_id
