@@ -1,0 +1,224 @@
+"""HTML as bytes at positions: where the links and the ends of the body are, and nothing else.
+
+The text is walked as a browser's tokeniser walks it (WHATWG HTML, section 13.2.5), in linear time,
+and is never written again: what comes back are positions, so that an edit changes exactly those
+characters. Comments and the content of script, style, textarea, title and the like hold no links.
+
+Boring text and boring tags, which are nearly all, are passed over inside one regular expression;
+its repeats are possessive, so nothing is ever tried twice.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass, field
+from html.entities import html5
+
+_SPACE = r"\t\n\f\r "
+_VALUE = rf"\"[^\"]*+\"|'[^']*+'|[^{_SPACE}>\"'][^{_SPACE}>]*+|(?=>)"
+_EQUALS = rf"[{_SPACE}]*+=[{_SPACE}]*+"
+_ATTRIBUTE = rf"[^{_SPACE}/>][^{_SPACE}/>=]*+(?:{_EQUALS}(?:{_VALUE})|(?![{_SPACE}]*+=))"
+_REST = rf"(?:[{_SPACE}/]++|{_ATTRIBUTE})*+>"
+_RAW = "title|style|script|textarea|xmp|iframe|noembed|noframes|plaintext"
+_WANTED = rf"/?(?:a|area|blockquote|body|head|html|{_RAW})[{_SPACE}/>]"
+_BORING = re.compile(
+    rf"[^<]*+(?:(?:<(?!{_WANTED})/?[a-z][^{_SPACE}/>]*+{_REST}|<(?![a-z/!?]))[^<]*+)*+", re.I | re.A
+)
+"""Text, and tags that are not wanted; ends at something wanted, at markup, or at a torn tag."""
+_TAG = re.compile(rf"<(/?[a-z][^{_SPACE}/>]*+)({_REST})", re.I | re.A)
+_ATTRIBUTES = re.compile(
+    rf"[{_SPACE}/]*+([^{_SPACE}/>][^{_SPACE}/>=]*+)"
+    rf"(?:{_EQUALS}(?:\"([^\"]*+)\"|'([^']*+)'|([^{_SPACE}>\"'][^{_SPACE}>]*+)|(?=>)))?+"
+)
+_RAW_END = {name: re.compile(rf"</{name}(?=[{_SPACE}/>])", re.I | re.A) for name in _RAW.split("|")}
+_LETTER = re.compile(r"[a-zA-Z]")
+_COMMENT_END = re.compile(r"--!?>")
+_REFERENCE = re.compile(r"&(?:#(?:[0-9]+|[xX][0-9a-fA-F]+);?|([A-Za-z][A-Za-z0-9]*+)(;|(?!=))?+)")
+_INNER_TAG = re.compile(r"<!--(?:[^-]++|-(?!->))*+(?:-->)?+|<[^>]*+>?+")
+_ALT = re.compile(r"\balt\s*+=\s*+[\"']([^\"'<>]*+)", re.I | re.A)
+
+_TEXT_SOURCE = 4096
+_TEXT_LENGTH = 256
+
+
+@dataclass(slots=True)
+class Anchor:
+    """An `<a href>` or `<area href>`.
+
+    Attributes:
+        start, end: where the value of href stands, without its quotes.
+        value: the value with its character references resolved, as a browser would see it.
+        opted_out: an attribute says that it is not to be tracked.
+        text: what a reader sees of the link, at most 256 characters.
+    """
+
+    start: int
+    end: int
+    value: str
+    opted_out: bool
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Scan:
+    """What there is in an HTML text.
+
+    Attributes:
+        anchors: in the order of the text.
+        marks: where our own opt-out attributes stand, with the white space before each.
+        top: behind `<body>`, or as near to there as the text allows.
+        bottom: before the last `</body>`, or where the text ends or breaks off; never in a quote,
+            for what is quoted belongs to another mail.
+        conditional_links: whether Outlook's conditional comments hold links.
+    """
+
+    anchors: list[Anchor] = field(default_factory=list)
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    top: int = 0
+    bottom: int = 0
+    conditional_links: bool = False
+
+
+def scan(text: str) -> Scan:
+    """Finds the links and the ends of the body. Takes any text; never raises."""
+    found = Scan()
+    end = len(text)
+    at = 0
+    top_rank = 0
+    bottom: int | None = None
+    quotes: list[int] = []  # where the quotes that are open begin
+    opened: tuple[Anchor, int] | None = None
+
+    def close(until: int) -> None:
+        nonlocal opened
+        if opened is not None:
+            anchor, since = opened
+            anchor.text = visible_text(text[since : min(until, since + _TEXT_SOURCE)])
+            opened = None
+
+    while True:
+        boring = _BORING.match(text, at)
+        at = boring.end() if boring else end
+        if at >= end:
+            break
+        tag = _TAG.match(text, at)
+        if tag is None:
+            behind = _markup_end(text, at)
+            if behind is None:
+                break
+            if text.startswith("<!--[if", at):
+                found.conditional_links |= "href" in text[at:behind].lower()
+            elif top_rank == 0 and text[at : at + 9].lower() == "<!doctype":
+                found.top, top_rank = behind, 1
+            at = behind
+            continue
+        name = tag[1].lower()
+        if name in ("a", "area"):
+            close(at)
+            anchor = _anchor(text, tag, found.marks)
+            if anchor is not None:
+                found.anchors.append(anchor)
+                if name == "a":
+                    opened = anchor, tag.end()
+        elif name == "/a":
+            close(at)
+        elif name == "blockquote":
+            quotes.append(at)
+        elif name == "/blockquote":
+            del quotes[-1:]
+        elif name == "/body":
+            bottom = bottom if quotes else at
+        elif name in _RAW_END:
+            ending = _RAW_END[name].search(text, tag.end())
+            if ending is None or name == "plaintext":
+                break
+            at = ending.start()
+            continue
+        else:
+            rank = {"html": 2, "/head": 3, "body": 4}.get(name, 0)
+            if rank > top_rank and not quotes:
+                found.top, top_rank = tag.end(), rank
+        at = tag.end()
+    close(at)
+    if bottom is None:
+        # What is torn or never closed swallows the rest of the text: nothing may stand behind it.
+        bottom = quotes[0] if quotes else len(text[:at].rstrip())
+    found.bottom = bottom
+    return found
+
+
+def _markup_end(text: str, at: int) -> int | None:
+    """Where a comment or a declaration ends; None when it never does, or is a torn tag."""
+    if text.startswith("<!--", at):
+        if text.startswith((">", "->"), at + 4):
+            return text.index(">", at) + 1
+        ending = _COMMENT_END.search(text, at + 4)
+        return ending.end() if ending else None
+    declaration = text.startswith(("<!", "<?"), at)
+    if declaration or (text.startswith("</", at) and not _LETTER.match(text, at + 2)):
+        return text.find(">", at + 2) + 1 or None
+    return None
+
+
+def _anchor(text: str, tag: re.Match[str], marks: list[tuple[int, int]]) -> Anchor | None:
+    href: tuple[int, int] | None = None
+    opted_out = False
+    alt = ""
+    for attribute in _ATTRIBUTES.finditer(text, *tag.span(2)):
+        name = attribute[1].lower()
+        group = attribute.lastindex or 1
+        value = attribute[group] if group > 1 else ""
+        if name == "href":
+            if href is None:  # of two, the first counts
+                href = attribute.span(group) if group > 1 else (0, 0)
+        elif name == "data-mailwake" and value.lower() == "off":
+            opted_out = True
+            apart = text[attribute.end()] in "\t\n\f\r />"
+            marks.append((attribute.start() if apart else attribute.start(1), attribute.end()))
+        elif name == "alt":
+            alt = value
+        else:
+            opted_out |= (
+                name in ("data-skip-click", "ses:no-track")
+                or (name == "clicktracking" and value.lower() == "off")
+                or (name == "data-msys-clicktrack" and value == "0")
+            )
+    if href is None or href[0] == href[1]:
+        return None
+    value = attribute_value(text[slice(*href)])
+    return Anchor(*href, value, opted_out, _one_line(alt[:_TEXT_SOURCE]))
+
+
+def attribute_value(raw: str) -> str:
+    """The value of an attribute, its character references resolved once, by the attribute rules.
+
+    `&copy=2` stays as it is there, `&amp;copy=2` gives `&copy=2` (WHATWG HTML, section 13.2.5.73).
+    """
+    return _REFERENCE.sub(_resolve, raw) if "&" in raw else raw
+
+
+def _resolve(reference: re.Match[str]) -> str:
+    name, closed = reference[1], reference[2]
+    if name is None:
+        return html.unescape(reference[0])
+    if closed is None:
+        return reference[0]
+    return html5.get(name + closed, reference[0])
+
+
+def visible_text(source: str) -> str:
+    """What a reader sees of a piece of HTML, on one line, at most 256 characters.
+
+    When there is no text, the first alternative text of an image.
+    """
+    text = _one_line(_INNER_TAG.sub(" ", source))
+    if not text:
+        alt = _ALT.search(source)
+        text = _one_line(alt[1]) if alt else ""
+    return text
+
+
+def _one_line(source: str) -> str:
+    text = " ".join(html.unescape(source).split())[:_TEXT_LENGTH]
+    return text.encode(errors="replace").decode()  # no half of a surrogate pair gets out
