@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
@@ -67,7 +68,7 @@ def serve_ops(settings: Settings, status: Status) -> int:
         return [b"yes\n" if answer else b"no\n"]
 
     try:
-        server = make_server(settings.ops_host, settings.ops_port, app, handler_class=_QuietHandler)
+        server = make_server(settings.ops_host, settings.ops_port, app, _OpsServer, _QuietHandler)
     except OSError as error:
         raise ConfigError(
             f"Port {settings.ops_port} of {settings.ops_host} cannot be listened on "
@@ -77,7 +78,18 @@ def serve_ops(settings: Settings, status: Status) -> int:
     return server.server_port
 
 
+class _OpsServer(ThreadingMixIn, WSGIServer):
+    """A thread a connection: a client that sends nothing must not keep probes from an answer."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that went away or was too slow is not worth a traceback."""
+
+
 class _QuietHandler(WSGIRequestHandler):
+    timeout = 10  # seconds until a silent client is hung up on
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: probes are not worth a line each."""
 
