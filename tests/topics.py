@@ -33,7 +33,7 @@ async def lag(settings: Settings, group: str, *topics: str) -> int:
     consumer = await start_consumer(settings, client_id="test-lag")
     try:
         names = [settings.topic(topic) for topic in topics]
-        await consumer._client.fetch_all_metadata()
+        await consumer._client.force_metadata_update()
         partitions = [
             TopicPartition(name, p)
             for name in names
@@ -54,7 +54,7 @@ async def rewind(settings: Settings, group: str, *topics: str) -> None:
     consumer = await start_consumer(settings, client_id="test-rewind", group=group)
     try:
         names = [settings.topic(topic) for topic in topics]
-        await consumer._client.fetch_all_metadata()
+        await consumer._client.force_metadata_update()
         partitions = [
             TopicPartition(name, p)
             for name in names
