@@ -108,6 +108,22 @@ def test_an_endless_query_does_not_keep_it_from_stopping(local: LocalClickHouse)
     assert "ending 1 queries" in local.log.read_text()
 
 
+def test_a_query_that_cannot_be_ended_does_not_keep_it_from_stopping(
+    local: LocalClickHouse,
+) -> None:
+    """The engine looks between blocks whether a query is to end; this one sleeps in one."""
+    settings = {"function_sleep_max_microseconds_per_block": 60_000_000}
+    with ThreadPoolExecutor(1) as threads, connect(local) as client:
+        answer = threads.submit(client.execute, "SELECT sleep(60)", settings=settings)
+        time.sleep(0.3)
+        started = time.monotonic()
+        local.stop()
+        assert time.monotonic() - started < 15
+        with pytest.raises((ServerException, EOFError, OSError)):
+            answer.result()
+    local.start()
+
+
 def test_an_insert_broken_off_leaves_no_file(local: LocalClickHouse) -> None:
     with connect(local) as client:
         client.execute(TABLE)
@@ -170,6 +186,16 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
     child.wait(10)
+
+
+def test_the_time_zone_is_not_the_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    # And a folder's name may be what it likes, but for a question mark.
+    with LocalClickHouse(tmp_path / "it's 100% ä #1 &=") as local, connect(local) as client:
+        assert client.execute("SELECT timezone(), toHour(toDateTime(0))") == [("UTC", 0)]
+        client.execute(TABLE)
+        insert(client, 10)
+        assert client.connection.server_info.timezone == "UTC"
 
 
 def test_run_by_hand(tmp_path: Path) -> None:

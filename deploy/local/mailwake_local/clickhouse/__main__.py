@@ -15,12 +15,16 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mailwake.errors import MailwakeError, UnavailableError
 
-from .server import Listener
+if TYPE_CHECKING:
+    from .server import Listener
 
 _PR_SET_PDEATHSIG = 1
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.die_with_parent:
             _die_with_parent()
         password = os.environ.pop("CLICKHOUSE_PASSWORD", "")
+        # As a server in a container has it, whatever the machine's zone: DateTime means the same.
+        # The engine looks at it once, when it is loaded.
+        os.environ["TZ"] = "UTC"
+        from .server import Listener
+
         asyncio.run(_run(Listener(options.data, options.host, options.port, password)))
     except MailwakeError as error:
         print(error, file=sys.stderr)
@@ -53,7 +62,10 @@ async def _run(listener: Listener) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     print(f"ready {listener.host}:{listener.port}", flush=True)
     await stop.wait()
-    await listener.stop()
+    if not await listener.stop():
+        # Threads in the engine would keep Python from ending. What was acknowledged is on disk.
+        log.warning("a query cannot be ended; leaving it")
+        os._exit(0)
 
 
 def _die_with_parent() -> None:

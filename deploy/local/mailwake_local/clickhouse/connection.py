@@ -22,7 +22,7 @@ from .blocks import Block, header_block, read_packet_block, split_blocks
 from .columns import UnknownTypeError
 from .compression import ChecksumError, read_compressed_block
 from .engine import Chunk, Engine, EngineError, Session
-from .framing import Buffer, ProtocolError, Steps
+from .framing import Buffer, ProtocolError, Steps, string
 from .statements import BlockInsert, block_insert, without_format
 
 _T = TypeVar("_T")
@@ -80,8 +80,9 @@ class ClientConnection:
         except Exception as error:
             await self._refuse(error)
         finally:
-            if self._ahead is not None:
-                self._ahead.cancel()
+            if self._ahead is not None and not self._ahead.cancel():
+                with contextlib.suppress(asyncio.CancelledError):
+                    self._ahead.exception()  # looked at, or asyncio complains that nobody did
             self._writer.close()
             if self._opened:
                 await asyncio.shield(self._call(self._session.close))
@@ -96,7 +97,7 @@ class ClientConnection:
         if await self._packet() != protocol.CLIENT_HELLO:
             raise ProtocolError("the first packet is no greeting")
         hello = await self._read(protocol.read_hello(self._buffer))
-        right = hmac.compare_digest(hello.password.encode(), self._password.encode())
+        right = hmac.compare_digest(string(hello.password), string(self._password))
         if hello.user != "default" or not right:
             message = (
                 f"DB::Exception: {hello.user}: Authentication failed: password is incorrect, "
@@ -131,7 +132,9 @@ class ClientConnection:
             while (table := await self._data(query.compressed))[1].columns:
                 message = f"DB::Exception: external table {table[0]} (NOT_IMPLEMENTED)"
                 raise EngineError(_NOT_IMPLEMENTED, message)
-            applied = await self._call(self._session.apply, query.settings)
+            applied = []
+            if query.settings:
+                applied = await self._call(self._session.apply, query.settings)
             try:
                 if insert := block_insert(query.sql):
                     await self._insert(insert, query.compressed)
@@ -139,7 +142,8 @@ class ClientConnection:
                     sql = without_format(query.sql, self._engine.formats)
                     await self._select(sql, query.compressed)
             finally:
-                await self._call(self._session.restore, applied)
+                if applied:
+                    await self._call(self._session.restore, applied)
         except EngineError as error:
             log.info("a query failed with code %d", error.code)
             await self._write(protocol.exception(error.code, error.message))

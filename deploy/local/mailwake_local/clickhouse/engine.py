@@ -99,12 +99,15 @@ class Session:
         self.tag = tag
         self._connection = chdb.Connection(engine.path)
         self._lasting: dict[str, str] = {}
-        # `1+1` without SELECT is an error of a server. The tag is how `Engine.kill` finds queries.
-        self.command(f"SET implicit_select = 0, log_comment = {quote(tag)}")
+        self._mark()
 
     def close(self) -> None:
         """End the session; its temporary tables go."""
         self._connection.close()
+
+    def _mark(self) -> None:
+        # `1+1` without SELECT is an error of a server. The tag is how `Engine.kill` finds queries.
+        self.command(f"SET implicit_select = 0, log_comment = {quote(self.tag)}")
 
     def use(self, database: str) -> None:
         """Change the current database.
@@ -144,6 +147,7 @@ class Session:
         output = self._query(sql)
         if kind["query_class"].name == "CONTROL":
             self._lasting = self._changed()
+            self._mark()
         return Result(None, Chunk(output.bytes(), output.rows_read()))
 
     def insert(self, insert: BlockInsert, file: Path) -> None:

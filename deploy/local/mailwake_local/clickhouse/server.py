@@ -64,8 +64,12 @@ class Listener:
         finally:
             del self._connections[connection]
 
-    async def stop(self) -> None:
-        """Refuse new clients, let running queries finish within a bound, close the engine."""
+    async def stop(self) -> bool:
+        """Refuse new clients, let running queries finish within a bound, close the engine.
+
+        Returns:
+            Whether all queries have ended; otherwise the engine is left as it is.
+        """
         self._server.close()
         for connection, task in self._connections.items():
             connection.stopping = True
@@ -79,4 +83,7 @@ class Listener:
                 connection.kill()
                 task.cancel()
             await asyncio.wait(tasks, timeout=_ENDED_WITHIN)
+        if self._connections:
+            return False
         self._engine.close()
+        return True
