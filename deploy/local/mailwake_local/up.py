@@ -135,9 +135,10 @@ async def run(plan: Plan, home: Home, lock: int, pen: Pen) -> int:
         stop.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            loop.add_signal_handler(number, on_signal)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it is
+        loop.add_signal_handler(signal.SIGHUP, on_signal)
     pen.line(f"mailwake {__version__} → {short(home.folder)}\n")
     began = time.monotonic()
     try:

@@ -1,0 +1,214 @@
+"""`mailwake demo`: one mail from its sender to the alert, on the running system."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+from aiokafka import AIOKafkaConsumer
+
+from mailwake.clickhouse import ClickHouse, ClickHouseError
+from mailwake.contracts import ALERT, InvalidError, Kind
+from mailwake.errors import MailwakeError, UnavailableError
+from mailwake.kafka import start_consumer, start_producer
+from mailwake.keyring import read_keyring
+from mailwake.publish import publish
+from mailwake.settings import Settings, read_settings
+from mailwake.tracker import Tracker
+from mailwake_local.board import Pen, State
+from mailwake_local.home import Home
+from mailwake_local.mail_program import fetch, references
+
+DEADLINE_S = 30.0
+TENANT, USER = "demo", "dana"
+_POLL_S = 0.05
+_TEXT_WIDTH = 62
+_KINDS: tuple[Kind, ...] = ("open", "click")
+_EVENTS = """
+SELECT kind, verdict, link FROM events FINAL
+WHERE tenant = %(tenant)s AND user = %(user)s AND message_id = %(message)s
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Runs the demo; gives 0 when the open, the click and both alerts came, 1 when one did not.
+
+    Raises MailwakeError when the system does not run or cannot be reached.
+    """
+    argparse.ArgumentParser(
+        prog="mailwake demo",
+        description="On the running system: instruments a mail, opens and clicks it as a mail "
+        "program would, and shows both events in ClickHouse and both alerts.",
+    ).parse_args(argv)
+    settings = read_settings()
+    home = Home(settings.home)
+    running = home.running()
+    if running:
+        settings = read_settings(running["settings"])
+    return asyncio.run(Demo(settings, home, Pen(), local=running is not None).run())
+
+
+@dataclass
+class Wanted:
+    """What must come after the hits: each has its place until it came."""
+
+    missing: set[tuple[str, Kind]] = field(
+        default_factory=lambda: {(what, kind) for what in ("alert", "event") for kind in _KINDS}
+    )
+
+    def waits(self, what: str) -> bool:
+        """Whether something of that sort is still missing."""
+        return any(missing[0] == what for missing in self.missing)
+
+    def came(self, what: str, kind: Kind) -> bool:
+        """Notes that it came; gives whether it is the first time."""
+        if (what, kind) not in self.missing:
+            return False
+        self.missing.remove((what, kind))
+        return True
+
+
+class Demo:
+    """One run, step by step; each step prints its line."""
+
+    def __init__(self, settings: Settings, home: Home, pen: Pen, *, local: bool) -> None:
+        self._settings = settings
+        self._home = home
+        self._pen = pen
+        self._local = local
+        self._hit_at: dict[Kind, float] = {}
+
+    async def run(self) -> int:
+        """The whole way; gives the exit status."""
+        settings, pen = self._settings, self._pen
+        where = "started by `mailwake up`" if self._local else "that the settings name"
+        pen.line(f"On the system {where}: {settings.tracking_url}\n")
+        clickhouse = ClickHouse(settings.clickhouse_url)
+        try:
+            clickhouse.query("SELECT 1")  # told before anything is sent
+            alerts = await start_consumer(
+                settings, "alerts", client_id="mailwake-demo", from_start=False
+            )
+        except UnavailableError as error:
+            hint = "" if self._local else " (does `mailwake up` run? start it first)"
+            raise UnavailableError(f"{error}{hint}") from None
+        try:
+            await alerts.seek_to_end()
+            message, message_id = await self._send()
+            await self._read(message)
+            return await self._wait(alerts, clickhouse, message_id)
+        finally:
+            await alerts.stop()
+            clickhouse.close()
+
+    async def _send(self) -> tuple[bytes, str]:
+        """Instruments the mail and publishes its send and display; gives it and its id."""
+        settings = self._settings
+        mail = files("mailwake").joinpath("data/demo.eml").read_bytes()
+        began = time.monotonic()
+        tracker = Tracker(read_keyring(settings.keyring), settings.tracking_url)
+        tracked = tracker.instrument(mail, tenant=TENANT, user=USER)
+        links = len(tracked.send.links)
+        self._step("mail", f"a pixel and {links} links put into: {tracked.display.subject}", began)
+        began = time.monotonic()
+        producer = await start_producer(settings, client_id="mailwake-demo")
+        try:
+            await publish(producer, settings, [tracked.send], [tracked.display])
+        finally:
+            await producer.stop()
+        self._step("send", "published to Kafka, and its display", began)
+        return tracked.message, tracked.send.message_id
+
+    async def _read(self, message: bytes) -> None:
+        """Opens the mail and follows its first link, as a mail program would."""
+        base = self._settings.tracking_url + "/"
+        images, links = references(message)
+        for kind, found, what in (("open", images, "pixel"), ("click", links, "link")):
+            urls = [url for url in found if url.startswith(base)]
+            if not urls:
+                raise MailwakeError(f"the instrumented mail has no {what} that leads to {base}")
+            await self._hit("open" if kind == "open" else "click", urls[0])
+
+    async def _hit(self, kind: Kind, url: str) -> None:
+        began = time.monotonic()
+        try:
+            answer = await asyncio.to_thread(fetch, url)
+        except OSError as error:
+            raise UnavailableError(
+                f"the edge does not answer at {self._settings.tracking_url} ({error}); does "
+                "`mailwake up` run?"
+            ) from None
+        self._hit_at[kind] = time.monotonic()
+        if kind == "open":
+            told = f"pixel: {answer.status}, {answer.content_type} of {answer.length} bytes"
+            good = answer.status == 200 and answer.content_type == "image/gif"
+        else:
+            told = f"link: {answer.status} to {answer.location}"
+            good = answer.status == 302 and bool(answer.location)
+        if not good:
+            raise MailwakeError(f"the edge's answer is not right ({told})")
+        self._step(kind, told, began)
+
+    async def _wait(self, alerts: AIOKafkaConsumer, clickhouse: ClickHouse, message_id: str) -> int:
+        """Shows the events and alerts of the message as they come; gives the exit status."""
+        self._pen.line("\n  and, since the hit:")
+        wanted = Wanted()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEADLINE_S):
+                await asyncio.gather(
+                    self._follow_alerts(alerts, wanted, message_id),
+                    self._follow_events(clickhouse, wanted, message_id),
+                )
+        for what, kind in sorted(wanted.missing):
+            self._step("missing", f"{kind} {what}: not there after {DEADLINE_S:.0f} s", state="bad")
+        if wanted.missing:
+            needed = ("edge", "enricher", "notifier" if wanted.waits("alert") else "loader")
+            where = f" in {self._home.logs}" if self._local else ""
+            self._pen.line(f"\nLook at the logs of {', '.join(needed)}{where}.")
+            return MailwakeError.exit_code
+        again = f"SELECT * FROM events FINAL WHERE message_id = '{message_id}'"  # noqa: S608
+        self._pen.line("\nBoth events are in ClickHouse, and both alerts are out. Look again:")
+        self._pen.line(f"  {again}")
+        return 0
+
+    async def _follow_alerts(
+        self, alerts: AIOKafkaConsumer, wanted: Wanted, message_id: str
+    ) -> None:
+        while wanted.waits("alert"):
+            batches = await alerts.getmany(timeout_ms=int(_POLL_S * 1000))
+            for record in (record for records in batches.values() for record in records):
+                with contextlib.suppress(InvalidError):
+                    alert = ALERT.decode(record.value)
+                    if alert.message_id == message_id and wanted.came("alert", alert.kind):
+                        told = f"{alert.kind} alert for {alert.user} of {alert.tenant}"
+                        self._step("alert", told, self._hit_at[alert.kind])
+
+    async def _follow_events(self, clickhouse: ClickHouse, wanted: Wanted, message_id: str) -> None:
+        params = {"tenant": TENANT, "user": USER, "message": message_id}
+        while wanted.waits("event"):
+            with contextlib.suppress(ClickHouseError):  # such as a table that comes only now
+                rows = await asyncio.to_thread(clickhouse.query, _EVENTS, params)
+                for kind, verdict, link in rows:
+                    if wanted.came("event", kind):
+                        of = f", link {link}" if kind == "click" else ""
+                        told = f"{kind} in ClickHouse: {verdict}{of}"
+                        self._step("event", told, self._hit_at[kind])
+            await asyncio.sleep(_POLL_S)
+
+    def _step(
+        self, name: str, text: str, since: float | None = None, state: State = "good"
+    ) -> None:
+        took = "" if since is None else _took(time.monotonic() - since)
+        if len(text) > _TEXT_WIDTH:
+            text = text[: _TEXT_WIDTH - 1] + "…"
+        took = self._pen.paint(f"{took:>8}", 2)
+        line = f"  {self._pen.mark(state)} {name:8} {text:{_TEXT_WIDTH}} {took}"
+        self._pen.line(line.rstrip())
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

@@ -1,0 +1,283 @@
+"""`mailwake up`, `demo` and `doctor` as a person runs them: real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from mailwake.clickhouse import ClickHouse
+from tests.running import wait_until
+
+COMMAND = [sys.executable, "-m", "mailwake"]
+START_S = 180.0
+"""For a machine that has everything to fetch; a start takes some 10 s."""
+
+
+def environ(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a person with no settings but the data folder."""
+    ours = ("MAILWAKE_", "KAFKA_", "CLICKHOUSE_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return kept | {"MAILWAKE_HOME": str(home)} | more
+
+
+def mailwake(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command, run to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environ(home, **more),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+
+
+class Up:
+    """One `mailwake up --any-ports`."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.home = home
+        self._out = home.parent / "up.out"
+        with self._out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*COMMAND, "up", "--any-ports", *arguments],
+                env=environ(home),
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._out.read_text("utf-8")
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            assert self.process.poll() is None, self.said
+            return "Ready in" in self.said
+
+        wait_until("mailwake up is ready", ready, START_S)
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def parts(self, *words: str) -> list[psutil.Process]:
+        """The processes with these words on their command line, one after the other."""
+        wanted = " ".join(words) + " "
+        return [
+            process for process in self.descendants() if wanted in " ".join(process.cmdline()) + " "
+        ]
+
+    def part(self, *words: str) -> psutil.Process:
+        """The only one of `parts`."""
+        (found,) = self.parts(*words)
+        return found
+
+    def run_json(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self.home / "run.json").read_text("utf-8"))
+        return told
+
+    def events(self) -> set[str]:
+        """The ids of all events in ClickHouse."""
+        clickhouse = ClickHouse(self.run_json()["settings"]["CLICKHOUSE_URL"])
+        try:
+            return {str(row[0]) for row in clickhouse.query("SELECT event_id FROM events FINAL")}
+        finally:
+            clickhouse.close()
+
+    def end(self, number: signal.Signals) -> int:
+        """Sends a signal and gives the exit status; the children must be gone then."""
+        children = self.descendants()
+        self.process.send_signal(number)
+        status = self.process.wait(60)
+        assert_gone(children, 0 if number != signal.SIGKILL else 30)
+        return status
+
+
+def assert_gone(processes: list[psutil.Process], within_s: float) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    assert not alive, [process.cmdline() for process in alive]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("up") / "home"
+
+
+@pytest.fixture(scope="module")
+def systems(home: Path) -> Iterator[list[Up]]:
+    """The running system, as the last of a list; a test that ends it puts its successor there."""
+    systems = [Up(home, "--workers", "2")]
+    try:
+        systems[0].wait_ready()
+        yield systems
+    finally:
+        if systems[-1].process.poll() is None:
+            systems[-1].end(signal.SIGTERM)
+
+
+def start_again(systems: list[Up], *arguments: str) -> Up:
+    systems.append(Up(systems[-1].home, *arguments))
+    systems[-1].wait_ready()
+    return systems[-1]
+
+
+def test_it_says_where_everything_is_and_keeps_secrets_to_its_owner(
+    systems: list[Up], home: Path
+) -> None:
+    said = systems[-1].said
+    told = systems[-1].run_json()
+    for shown in (told["settings"]["MAILWAKE_TRACKING_URL"], told["settings"]["KAFKA_BOOTSTRAP"]):
+        assert shown in said
+    names = {"edge", "enricher-0", "enricher-1", "loader", "notifier"}
+    assert told["services"].keys() == names
+    for address in told["services"].values():
+        assert f"http://{address}/metrics" in said
+    password = (home / "clickhouse-password").read_text("ascii").strip()
+    assert password not in said
+    assert "\x1b" not in said  # no terminal, no colours
+    for name in ("run.json", "clickhouse-password", "keys.json"):
+        assert (home / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_demo_shows_both_events_and_both_alerts(systems: list[Up], home: Path) -> None:
+    done = mailwake(home, "demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for wanted in (
+        "open alert for",
+        "click alert for",
+        "open in ClickHouse",
+        "click in ClickHouse",
+    ):
+        assert wanted in done.stdout
+    assert len(systems[-1].events()) == 2
+
+
+def test_no_log_holds_a_token_or_the_password(systems: list[Up], home: Path) -> None:
+    password = (home / "clickhouse-password").read_text("ascii").strip()
+    for log in (home / "logs").iterdir():
+        text = log.read_text("utf-8", "replace")
+        assert password not in text, log
+        assert not re.search(r"/[oc]/[A-Za-z0-9_-]{20}", text), log
+
+
+def test_doctor_finds_it_running(systems: list[Up], home: Path) -> None:
+    done = mailwake(home, "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"process {systems[-1].process.pid}" in done.stdout
+
+
+def test_a_second_one_on_the_same_folder_is_refused(systems: list[Up], home: Path) -> None:
+    done = mailwake(home, "up", "--any-ports")
+    assert done.returncode == 3
+    assert done.stderr == (
+        f"mailwake: mailwake runs already on {home} (process {systems[-1].process.pid}); stop that "
+        "one with Ctrl-C, or set MAILWAKE_HOME to another folder\n"
+    )
+    assert systems[-1].run_json()  # untouched
+
+
+def test_whatever_is_killed_comes_back(systems: list[Up], home: Path) -> None:
+    up = systems[-1]
+    parts = {
+        "edge": up.part("mailwake.cli", "edge"),
+        "enricher-1": next(
+            worker
+            for worker in up.parts("mailwake.cli", "enricher")
+            if worker.environ()["MAILWAKE_WORKER"] == "1"
+        ),
+        "clickhouse": up.part("mailwake_local.clickhouse"),
+        "kafka": up.part("mailwake_local.kafka"),
+    }
+    for killed in parts.values():
+        killed.kill()
+    for name in parts:
+        wait_until(f"{name} is back", lambda: f"{name:12} ready again" in up.said, 90)  # noqa: B023
+        assert f"{name:12} was ended by SIGKILL; starting it again in 0.5 s" in up.said
+    done = mailwake(home, "demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ctrl_c_leaves_nothing_and_a_second_start_continues(systems: list[Up], home: Path) -> None:
+    up = systems[-1]
+    before = up.events()
+    assert up.end(signal.SIGINT) == 0
+    assert not (home / "run.json").exists()
+    stopped = [line.split()[1] for line in up.said.partition("Stopping")[2].splitlines()
+               if line.endswith(" s") and "stopped" in line]  # fmt: skip
+    assert stopped[0] == "edge"
+    assert set(stopped[1:-2]) == {"enricher-0", "enricher-1", "loader", "notifier"}
+    assert set(stopped[-2:]) == {"clickhouse", "kafka"}
+
+    up = start_again(systems, "--workers", "2")
+    assert up.events() == before
+    assert re.search(r"topics +up to date", up.said)
+    done = mailwake(home, "demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(up.events()) == len(before) + 2
+
+
+def test_kill_9_leaves_nothing_and_the_next_start_waits_for_what_is_going_down(
+    systems: list[Up], home: Path
+) -> None:
+    before = systems[-1].events()
+    children = systems[-1].descendants()
+    systems[-1].process.kill()
+    systems[-1].process.wait()
+    assert mailwake(home, "demo").returncode != 0  # run.json stands, but nobody is there
+    up = start_again(systems)
+    assert_gone(children, 0)
+    assert up.events() == before
+    assert up.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("MAILWAKE_EDGE_PORT", "many", "MAILWAKE_EDGE_PORT must be a whole number"),
+        ("MAILWAKE_EGDE_PORT", "8025", "did you mean MAILWAKE_EDGE_PORT?"),
+        ("MAILWAKE_KEYRING", "{home}/none.json", "none.json: there is no key file"),
+        ("MAILWAKE_KEYRING", "{home}/up-test-keys.json", "up-test-keys.json: not a key file"),
+        ("MAILWAKE_HOME", "/proc/none", "set MAILWAKE_HOME to a folder that can be written"),
+        ("KAFKA_BOOTSTRAP", "127.0.0.1:1", "Kafka does not answer at 127.0.0.1:1"),
+        ("CLICKHOUSE_URL", "clickhouse://127.0.0.1:1", "ClickHouse does not answer at"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(
+    setting: str, value: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "up-test-keys.json").write_text("{}")
+    done = mailwake(tmp_path, "up", "--any-ports", **{setting: value.format(home=tmp_path)})
+    assert done.returncode in (2, 3)
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_taken_port_is_told_with_the_setting_that_moves_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = mailwake(tmp_path, "up", MAILWAKE_LOCAL_KAFKA_PORT=port)
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert f"port {port} of 127.0.0.1" in done.stderr
+    assert "set MAILWAKE_LOCAL_KAFKA_PORT" in done.stderr
+
+
+def test_demo_without_a_system_says_what_to_do(tmp_path: Path) -> None:
+    away = {"KAFKA_BOOTSTRAP": "127.0.0.1:1", "CLICKHOUSE_URL": "clickhouse://127.0.0.1:1"}
+    done = mailwake(tmp_path, "demo", **away)
+    assert done.returncode == 3
+    assert "does `mailwake up` run?" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
