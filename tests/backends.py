@@ -1,4 +1,4 @@
-"""The real parts that integration tests run against: ours, given ones, or containers.
+"""The real parts that tests run against: ours, given ones, or containers.
 
 A given address (`KAFKA_BOOTSTRAP`) is used as it is. With `MAILWAKE_TEST_BACKEND=docker` the
 services of deploy/compose.yaml run in containers; without Docker the tests are skipped and say so.
@@ -19,7 +19,7 @@ from mailwake_local import jars
 from mailwake_local.kafka import LocalKafka, answers
 from mailwake_local.ports import HOST, free_port
 
-COMPOSE = Path(__file__).parents[2] / "deploy" / "compose.yaml"
+COMPOSE = Path(__file__).parents[1] / "deploy" / "compose.yaml"
 
 
 def wants_docker() -> bool:

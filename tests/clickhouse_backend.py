@@ -1,4 +1,4 @@
-"""The ClickHouse that integration tests run against: ours, a given one, or a container.
+"""The ClickHouse that tests run against: ours, a given one, or a container.
 
 A given address (`CLICKHOUSE_URL`) is used as it is. With `MAILWAKE_TEST_BACKEND=docker` the image
 of deploy/compose.yaml runs; without Docker the tests are skipped and say so.
@@ -13,7 +13,7 @@ from clickhouse_driver import Client
 from clickhouse_driver.errors import Error
 
 from mailwake_local.clickhouse import LocalClickHouse
-from tests.integration.backends import container, wants_docker
+from tests.backends import container, wants_docker
 
 
 @pytest.fixture(scope="session")
