@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from mailwake.contracts import DISPLAY, SEND, Display, Send
-from mailwake.errors import UnavailableError
+from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake.ids import partitioner
 from mailwake.settings import Settings
 
@@ -33,7 +33,8 @@ async def publish(
 
     To be awaited before the mail goes out: a hit whose send was never published is lost after a
     day. Raises UnavailableError when one cannot be published; publishing all of them again then
-    does no harm, for each is kept by its message_id.
+    does no harm, for each is kept by its message_id. Raises ConfigError when the topics do not
+    stand, and MailwakeError for a send or display that alone is over 1 MiB.
     """
     try:
         topic = settings.topic("sends")
@@ -55,6 +56,16 @@ async def publish(
                 )
             )
         await asyncio.gather(*acknowledgements)
+    except UnknownTopicOrPartitionError:
+        raise ConfigError(
+            f"Kafka at {settings.kafka_bootstrap} has no topics {settings.topic('sends')} and "
+            f"{settings.topic('displays')}; `mailwake topics apply` creates them"
+        ) from None
+    except MessageSizeTooLargeError:
+        raise MailwakeError(
+            "a send or display is over 1 MiB, which Kafka does not take; instrument the mail for "
+            "fewer recipients at once"
+        ) from None
     except KafkaError as error:
         raise UnavailableError(
             f"the sends could not be published to Kafka at {settings.kafka_bootstrap} "
