@@ -32,6 +32,10 @@ STALL_S = 60
 DRAIN_S = 10
 """How long the alerts on their way may take at the end; what is late is read again by the next."""
 
+SESSION_MS = 6_000
+"""How long the events of a killed notifier wait for another: the least that brokers allow
+(`group.min.session.timeout.ms`)."""
+
 _POLL_MS = 500
 _MOST_RECORDS = 200
 
@@ -54,7 +58,13 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as closing:
         producer = await start_producer(settings, client_id="mailwake-notifier")
         closing.push_async_callback(_within_drain, producer.stop)
-        consumer = await start_consumer(settings, client_id="mailwake-notifier", group=GROUP)
+        consumer = await start_consumer(
+            settings,
+            client_id="mailwake-notifier",
+            group=GROUP,
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=SESSION_MS // 3,
+        )
         closing.push_async_callback(_within_drain, consumer.stop)
         notifier = Notifier(consumer, producer, settings.topic("alerts"), status)
         consumer.subscribe([settings.topic("events")], listener=notifier)

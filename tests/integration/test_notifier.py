@@ -1,0 +1,252 @@
+"""The notifier as its own process on a real Kafka: events in, alerts out, once for subscribers."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mailwake import ids
+from mailwake.contracts import ALERT, EVENT, PERSON, Alert, Event, Kind, Verdict, alert_key
+from mailwake.kafka import start_producer
+from mailwake.settings import Settings, read_settings
+from mailwake.topics_apply import apply_topics
+from tests.running import Service
+from tests.topics import lag, read_all, rewind
+
+VERDICTS: tuple[Verdict, ...] = ("human", "proxy", "prefetch", "scanner", "self")
+SENT_AT = 1_767_225_600_000
+PARTITIONS = 4
+
+
+@pytest.fixture
+async def settings(kafka: str) -> Settings:
+    made = read_settings(
+        {}, kafka_bootstrap=kafka, topic_prefix=f"n{uuid.uuid4().hex[:8]}.", partitions=PARTITIONS
+    )
+    await apply_topics(made)
+    return made
+
+
+def event(stream: ids.HitStream, number: int) -> Event:
+    """Events of all verdicts, users and kinds; every third is not the first."""
+    hit_id = stream.next()
+    kind: Kind = "click" if number % 2 else "open"
+    return Event(
+        event_id=ids.event_id(hit_id, kind),
+        revision=1,
+        hit_id=hit_id,
+        kind=kind,
+        at=SENT_AT + number,
+        tenant="acme",
+        user=f"u-{number % 7}",
+        message_id=ids.new_message_id(SENT_AT),
+        recipient=0,
+        recipient_count=2,
+        mode="anonymous",
+        verdict=VERDICTS[number % 5],
+        reasons=[],
+        first=number % 3 > 0,
+        sent_at=SENT_AT,
+        link=0 if number % 2 else None,
+        target="https://example.com/" if number % 2 else None,
+    )
+
+
+def events(count: int) -> list[Event]:
+    stream = ids.HitStream()
+    return [event(stream, number) for number in range(count)]
+
+
+def told(some: list[Event]) -> set[str]:
+    """The ids of the alerts that events must give, worked out on its own."""
+    return {
+        ids.alert_id(each.event_id, each.tenant, each.user)
+        for each in some
+        if each.first and each.verdict in PERSON
+    }
+
+
+async def publish(settings: Settings, some: list[Event], *values: bytes | None) -> None:
+    """Events as batch records of up to 50 of a partition, and then the values as they are."""
+    partition_of = ids.partitioner(PARTITIONS)
+    producer = await start_producer(settings, client_id="test")
+    try:
+        batches: dict[int, list[Event]] = {}
+        for each in some:
+            batches.setdefault(partition_of(each.message_id.encode()), []).append(each)
+        for partition, part in batches.items():
+            for start in range(0, len(part), 50):
+                chunk = part[start : start + 50]
+                await producer.send(
+                    settings.topic("events"), EVENT.encode_many(chunk), partition=partition
+                )
+        for value in values:
+            await producer.send(settings.topic("events"), value, key=b"key")
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+async def caught_up(settings: Settings, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while await lag(settings, "notifier", "events"):
+        assert time.monotonic() < deadline, "the notifier did not read all events"
+
+
+async def alerts(settings: Settings) -> list[Alert]:
+    return [ALERT.decode(record.value or b"") for record in await read_all(settings, "alerts")]
+
+
+def metric(service: Service, line: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.ops_port}/metrics") as answer:
+        shown = answer.read().decode()
+    (value,) = [each.split()[-1] for each in shown.splitlines() if each.startswith(line + " ")]
+    return float(value)
+
+
+async def test_events_in_alerts_out(settings: Settings, tmp_path: Path) -> None:
+    some = events(2000)
+    (person,) = [each for each in some if each.first and each.verdict == "human"][:1]
+    unreadable = [b"opened", None, b"[" + EVENT.encode(person) + b', {"v": 1}]', b"[[[]]]"]
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await publish(settings, some, *unreadable)
+        await caught_up(settings)
+        found = await alerts(settings)
+        once = Counter(alert.alert_id for alert in found)
+        assert {*once} == told(some)
+        # The event that came once more, beside a bad neighbour, gives the same alert once more.
+        assert [each for each in once if once[each] > 1] == [
+            ids.alert_id(person.event_id, person.tenant, person.user)
+        ]
+        assert metric(notifier, "mailwake_notifier_events_total") == 2001
+        assert metric(notifier, 'mailwake_notifier_dropped_total{reason="unreadable"}') == 4
+        machines = sum(each.verdict not in PERSON for each in some)
+        assert (
+            metric(notifier, 'mailwake_notifier_dropped_total{reason="not_a_person"}') == machines
+        )
+        assert metric(notifier, "mailwake_committed_at_seconds") == pytest.approx(
+            time.time(), abs=60
+        )
+        assert notifier.ask("/ready")
+        assert notifier.ask("/health")
+        assert notifier.stop() == 0
+
+
+async def test_alerts_are_keyed_by_user(settings: Settings, tmp_path: Path) -> None:
+    with Service("notifier", settings, tmp_path / "log"):
+        await publish(settings, events(300))
+        await caught_up(settings)
+    partition_of = ids.partitioner(PARTITIONS)
+    for record in await read_all(settings, "alerts"):
+        alert = ALERT.decode(record.value or b"")
+        assert record.key == alert_key(alert.tenant, alert.user)
+        assert record.partition == partition_of(record.key)
+
+
+async def test_killed_it_gives_the_same_alerts_again_and_none_is_lost(
+    settings: Settings, tmp_path: Path
+) -> None:
+    some = events(18_000)
+    notifier = Service("notifier", settings, tmp_path / "log")
+    try:
+        for share in range(3):
+            notifier.start()
+            await publish(settings, some[share * 6000 : (share + 1) * 6000])
+            if share < 2:
+                await some_alerts(settings, (share + 1) * 200)
+                notifier.kill()
+        await caught_up(settings, 120)
+    finally:
+        notifier.kill()
+    found = await alerts(settings)
+    assert {alert.alert_id for alert in found} == told(some)
+    by_id: dict[str, Alert] = {}
+    for alert in found:
+        assert by_id.setdefault(alert.alert_id, alert) == alert, "the same id, another alert"
+
+
+async def some_alerts(settings: Settings, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(await read_all(settings, "alerts")) < count:
+        assert time.monotonic() < deadline
+
+
+async def test_a_replay_from_the_start_gives_no_new_alert(
+    settings: Settings, tmp_path: Path
+) -> None:
+    some = events(1000)
+    await publish(settings, some)
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await caught_up(settings)
+        assert notifier.stop() == 0
+    before = await alerts(settings)
+    await rewind(settings, "notifier", "events")
+    with Service("notifier", settings, tmp_path / "log"):
+        await caught_up(settings)
+    after = await alerts(settings)
+    assert len(after) == 2 * len(before)
+    assert {alert.alert_id for alert in after} == {alert.alert_id for alert in before}
+    assert {ALERT.encode(alert) for alert in after} == {ALERT.encode(alert) for alert in before}
+
+
+async def test_told_to_stop_it_finishes_what_it_took(settings: Settings, tmp_path: Path) -> None:
+    """After SIGTERM every alert is there once: what was sent was committed."""
+    some = events(20_000)
+    notifier = Service("notifier", settings, tmp_path / "log")
+    try:
+        await publish(settings, some)
+        for _ in range(3):
+            notifier.start()
+            assert notifier.stop() == 0
+        notifier.start()
+        await caught_up(settings)
+        assert notifier.stop() == 0
+    finally:
+        notifier.kill()
+    found = await alerts(settings)
+    assert len(found) == len({alert.alert_id for alert in found})
+    assert {alert.alert_id for alert in found} == told(some)
+
+
+async def test_two_share_the_work(settings: Settings, tmp_path: Path) -> None:
+    """A second joins and a first leaves, both in order: nothing is missing, nothing comes twice."""
+    some = events(6000)
+    first = Service("notifier", settings, tmp_path / "first")
+    second = Service("notifier", settings, tmp_path / "second")
+    try:
+        first.start()
+        await publish(settings, some[:2000])
+        second.start(wait=False)
+        await publish(settings, some[2000:4000])
+        second.wait_ready()
+        assert first.stop() == 0
+        await publish(settings, some[4000:])
+        await caught_up(settings)
+        assert second.stop() == 0
+    finally:
+        first.kill()
+        second.kill()
+    found = await alerts(settings)
+    assert {alert.alert_id for alert in found} == told(some)
+    assert len(found) == len(told(some))
+
+
+async def test_without_topics_it_says_what_to_do(kafka: str, tmp_path: Path) -> None:
+    settings = read_settings({}, kafka_bootstrap=kafka, topic_prefix="nobody.")
+    notifier = Service("notifier", settings, tmp_path / "log")
+    notifier.start(wait=False)
+    assert notifier.process is not None
+    assert notifier.process.wait(30) == 3
+    (line,) = [
+        each for each in notifier.log.read_text().splitlines() if each.startswith("mailwake notif")
+    ]
+    assert line == (
+        f"mailwake notifier: Kafka at {kafka} has no topic nobody.events, nobody.alerts; run "
+        "`mailwake topics apply`"
+    )
+    assert "Traceback" not in notifier.log.read_text()
