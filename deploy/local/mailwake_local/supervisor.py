@@ -108,7 +108,9 @@ class Supervisor:
             ended = await child.until_ended()
             if time.monotonic() - started > CALM_S:
                 pause = FIRST_PAUSE_S
-            self._say("bad", part, f"{ended}; starting it again in {pause:g} s")
+            why = _clear_words(ended.lines)
+            what = f"{ended} ({why})" if why else str(ended)
+            self._say("bad", part, f"{what}; starting it again in {pause:g} s")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
             began = time.monotonic()
@@ -149,6 +151,11 @@ class Supervisor:
             child.kill()
 
 
+def _clear_words(lines: list[str]) -> str:
+    """The line a process ended with, when it is one that a person can make use of."""
+    return _PREFIX.sub("", lines[-1]) if lines and _PREFIX.match(lines[-1]) else ""
+
+
 def _outcome(said: list[str]) -> str:
     """What a job has done, in short: it says a line for each thing it changed."""
     if not said or said[-1].startswith("nothing to do"):
@@ -161,7 +168,8 @@ def _with_words(what: str, lines: list[str], child: Child) -> str:
 
     Where the process itself said in one line what a person can put right, that is all there is.
     """
-    if lines and (len(lines) == 1 or _PREFIX.match(lines[-1])):
-        return f"{what}: {_PREFIX.sub('', lines[-1])}"
+    clear = _clear_words(lines)
+    if clear or len(lines) == 1:
+        return f"{what}: {clear or lines[0]}"
     words = "".join(f"\n    {line}" for line in lines)
     return f"{what}; its last words:{words}\n  The rest is in {child.log}" if words else what
