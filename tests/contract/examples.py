@@ -65,6 +65,11 @@ GOOD = [example for example in examples() if example.reason is None]
 INVALID = [example for example in examples() if example.reason is not None]
 
 
+def of(topic: str, chosen: list[Example] = GOOD) -> list[Example]:
+    """The examples of a topic, the good ones unless others are given."""
+    return [each for each in chosen if each.topic == topic]
+
+
 def described(root: Path | None = None) -> dict[str, dict[str, Any]]:
     """What each topic's file says, by the file's stem."""
     folder = (root or schemas_root()) / "topics"

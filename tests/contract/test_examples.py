@@ -1,4 +1,4 @@
-"""Every example goes through its schema, its codec and every consumer's entry."""
+"""Every example goes through its schema and its codec; nothing in schemas/ is orphaned."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import EVENT, HIT, InvalidError, alert_key
+from mailwake.contracts import EVENT, HIT, InvalidError
 from mailwake.rejects import reject_headers
 from mailwake.schemas import schemas_root
 from mailwake.topics import registry
-from mailwake_notifier.decide import Drop, alert_of
 from tests.contract.examples import (
     CODECS,
     GOOD,
@@ -23,6 +22,7 @@ from tests.contract.examples import (
     Example,
     accepts,
     described,
+    of,
     orphans,
     parts,
     validator,
@@ -36,10 +36,6 @@ def contract_of(example: Example) -> str:
     contract = registry()[example.topic].schema
     assert contract is not None
     return contract
-
-
-def of(topic: str, chosen: list[Example] = GOOD) -> list[Example]:
-    return [each for each in chosen if each.topic == topic]
 
 
 def test_nothing_is_orphaned() -> None:
@@ -189,32 +185,6 @@ def test_a_batch_keeps_to_one_partition(topic: str) -> None:
 def test_events_carry_the_id_of_their_hit(example: Example) -> None:
     for event in EVENT.read(example.data)[0]:
         assert event.event_id == ids.event_id(event.hit_id, event.kind)
-
-
-@pytest.mark.parametrize("example", of("events"), ids=str)
-def test_the_notifier_takes_it(example: Example) -> None:
-    for event in EVENT.read(example.data)[0]:
-        told = alert_of(event)
-        if isinstance(told, Drop):
-            continue
-        alert = msgspec.json.decode(CODECS["alert"].encode(told))
-        assert accepts("alert", alert)
-        assert told.alert_id == ids.alert_id(event.event_id, event.tenant, event.user)
-        assert alert_key(told.tenant, told.user).count(b"/") == 1
-
-
-@pytest.mark.parametrize("example", of("alerts"), ids=str)
-def test_the_examples_of_alerts_are_what_the_notifier_makes(example: Example) -> None:
-    alert = CODECS["alert"].decode(example.data)
-    made = [
-        told
-        for each in of("events")
-        for event in EVENT.read(each.data)[0]
-        if not isinstance(told := alert_of(event), Drop)
-    ]
-    if example.name != "revised":  # the verdict of a person, corrected: later than these events
-        assert alert in made
-    assert alert.alert_id in {each.alert_id for each in made}
 
 
 def test_the_hits_of_the_examples_lead_to_their_events() -> None:

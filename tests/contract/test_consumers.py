@@ -1,0 +1,194 @@
+"""Every example goes into every consumer; what the services write keeps its contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from mailwake import ids
+from mailwake.contracts import EVENT, HIT, SEND, TRACK, Hit, Track, alert_key
+from mailwake.keyring import new_keyring
+from mailwake.tokens import Token
+from mailwake.topics import registry
+from mailwake_edge.app import Edge
+from mailwake_edge.client import Clients
+from mailwake_enricher import rows
+from mailwake_enricher.decide import Rules
+from mailwake_enricher.process import Output, Processor, Record
+from mailwake_notifier.decide import Drop, alert_of
+from tests.contract.examples import CODECS, GOOD, INVALID, REASONS, Example, accepts, of
+
+PARTITIONS = registry()["hits"].partitions
+RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000)
+partition_of = ids.partitioner(PARTITIONS)
+
+TO_THE_ENRICHER = [each for each in GOOD + INVALID if each.topic in ("sends", "hits")]
+
+
+class Enricher:
+    """A processor with its tracks in memory."""
+
+    def __init__(self) -> None:
+        self.tracks: dict[str, Track] = {}
+        self._processor = Processor(RULES, PARTITIONS, self._load)
+
+    def _load(self, partition: int, message_ids: Iterable[str]) -> dict[str, Track]:
+        return {each: self.tracks.get(each, Track()) for each in message_ids}
+
+    def take(self, example: Example) -> tuple[list[Output], set[tuple[str, str]]]:
+        """What comes of an example, and for which topics and reasons values are rejected;
+        what it writes into `tracks` must keep the contract."""
+        values, _ = CODECS[str(registry()[example.topic].schema)].read(example.data)
+        key = (values[0].message_id if values else "key").encode()
+        result = self._processor.process(
+            Record(example.topic, partition_of(key), 7, key, example.data)
+        )
+        for row_key, row in result.rows:
+            assert row is not None
+            assert accepts("track", msgspec.json.decode(row))
+            self.tracks[row_key.decode()] = TRACK.decode(row)
+        return result.outputs, {*result.rejects}
+
+
+def check(output: Output) -> None:
+    """What the enricher writes keeps the contract of its topic."""
+    topic = registry()[output.topic]
+    if topic.schema is None:
+        reason = dict(output.headers)["mailwake-reason"].decode()
+        assert reason in REASONS
+        return
+    written = msgspec.json.decode(output.value)
+    for value in written if topic.batched and isinstance(written, list) else [written]:
+        assert accepts(topic.schema, value)
+
+
+@pytest.mark.parametrize("example", TO_THE_ENRICHER, ids=str)
+def test_the_enricher_takes_the_good_and_rejects_the_bad(example: Example) -> None:
+    outputs, rejects = Enricher().take(example)
+    assert rejects == ({(example.topic, example.reason)} if example.reason else set())
+    for output in outputs:
+        check(output)
+
+
+def test_from_the_examples_of_sends_and_hits_come_events_and_alerts() -> None:
+    enricher = Enricher()
+    outputs = [output for each in of("sends") + of("hits") for output in enricher.take(each)[0]]
+    for output in outputs:
+        check(output)
+    events = [
+        event
+        for output in outputs
+        if output.topic == "events"
+        for event in EVENT.read(output.value)[0]
+    ]
+    sent = {send.message_id for each in of("sends") for send in SEND.read(each.data)[0]}
+    hit = {hit.message_id for each in of("hits") for hit in HIT.read(each.data)[0]}
+    assert {event.message_id for event in events} == sent & hit
+    assert {event.kind for event in events} == {"open", "click"}
+    assert any(not isinstance(alert_of(event), Drop) for event in events)
+
+
+@pytest.mark.parametrize("example", of("events"), ids=str)
+def test_the_notifier_takes_it(example: Example) -> None:
+    for event in EVENT.read(example.data)[0]:
+        told = alert_of(event)
+        if isinstance(told, Drop):
+            continue
+        assert accepts("alert", msgspec.json.decode(CODECS["alert"].encode(told)))
+        assert told.alert_id == ids.alert_id(event.event_id, event.tenant, event.user)
+        assert alert_key(told.tenant, told.user).count(b"/") == 1
+
+
+@pytest.mark.parametrize("example", of("alerts"), ids=str)
+def test_the_examples_of_alerts_are_what_the_notifier_makes(example: Example) -> None:
+    alert = CODECS["alert"].decode(example.data)
+    made = [
+        told
+        for each in of("events")
+        for event in EVENT.read(each.data)[0]
+        if not isinstance(told := alert_of(event), Drop)
+    ]
+    if example.name != "revised":  # told by a later revision, which is no example of events
+        assert alert in made
+    assert alert.alert_id in {each.alert_id for each in made}
+
+
+LOADED: dict[str, Callable[[Any], rows.Columns]] = {
+    "sends": rows.send_columns,
+    "displays": rows.display_columns,
+    "hits": rows.hit_columns,
+    "events": rows.event_columns,
+    "tracks": rows.track_columns,
+}
+
+
+@pytest.mark.parametrize("example", [each for each in GOOD if each.topic in LOADED], ids=str)
+def test_the_loader_takes_it(example: Example) -> None:
+    values, bad = CODECS[str(registry()[example.topic].schema)].read(
+        b"[%s]" % example.data if example.topic == "tracks" else example.data
+    )
+    assert bad == []
+    if example.topic == "tracks":
+        values = [("0" * 32, track) for track in values if track.send is not None]
+    columns = LOADED[example.topic](values)
+    assert {len(cells) for cells in columns.values()} == {len(values)}
+    assert columns["message_id"] == [
+        value[0] if isinstance(value, tuple) else value.message_id for value in values
+    ]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("mode", ["anonymous", "identified"])
+@pytest.mark.parametrize("kind", ["open", "click"])
+async def test_the_edge_makes_hits_that_keep_their_contract(
+    kind: str, mode: str, method: str
+) -> None:
+    """Whatever a client sends: headers of any length and of any bytes."""
+    keyring = new_keyring()
+    fields = {"target": "https://example.com/", "link": 0} if kind == "click" else {}
+    message_id = ids.new_message_id()
+    token = Token(kind, "acme", message_id, 1, mode, **fields)  # type: ignore[arg-type]
+    hits: list[Hit] = []
+    edge = Edge(keyring.open, hits.append, Clients(()), nothing_else)
+    path = f"/{kind[0]}/{keyring.seal(token)}"
+    for value in (b"", b"x" * 10_000, bytes(range(128, 256)), "\N{SNOWMAN}".encode()):
+        await ask(edge, method, path, value)
+    assert len(hits) == 4
+    for hit in hits:
+        assert accepts("hit", msgspec.json.decode(HIT.encode(hit)))
+        assert (hit.kind, hit.mode, hit.method, hit.message_id) == (kind, mode, method, message_id)
+        if mode == "anonymous":
+            assert (hit.network, hit.agent, hit.referer) == ("", "", "")
+        else:
+            assert hit.network == "203.0.113.0/24"
+
+
+async def nothing_else(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("only pixels and links are asked for")
+
+
+async def ask(edge: Edge, method: str, path: str, value: bytes) -> None:
+    """One request as the server hands it over, with the same value in every header that counts."""
+    names = (b"user-agent", b"referer", b"sec-purpose", b"x-moz", b"x-forwarded-for")
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "client": ("203.0.113.77", 4711),
+        "headers": [(name, value) for name in names],
+    }
+    told: list[Any] = []
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await edge(scope, receive, send)
+    await asyncio.sleep(0)  # hits are made in the next turn of the loop
+    assert told[0]["status"] == (200 if path.startswith("/o/") else 302)
