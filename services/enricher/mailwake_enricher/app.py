@@ -157,7 +157,16 @@ class Enricher:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scan: asyncio.Task[None] | None = None
         self.app.on_partitions_revoked.connect(self._on_revoked)
-        channel = self.app.topic(*self._names, key_type=bytes, value_type=bytes, acks=False)
+        # Raw: with a key or value type alone Faust would read JSON, and drop what is none.
+        channel = self.app.topic(
+            *self._names,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            allow_empty=True,
+            acks=False,
+        )
         self.app.agent(channel, name="enrich")(self._enrich)
 
     async def run(self, stop: asyncio.Event) -> None:

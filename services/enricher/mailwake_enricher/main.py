@@ -36,7 +36,9 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     with _state_folder(settings):
         partitions = await count_partitions(settings)
-        producer = await start_producer(settings, client_id=f"mailwake-enricher-{settings.worker}")
+        producer = await start_producer(
+            settings, client_id=f"mailwake-enricher-{settings.worker}", compression="zstd"
+        )
         try:
             await Enricher(settings, status, producer, partitions).run(stop)
         finally:
@@ -46,7 +48,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
 async def count_partitions(settings: Settings) -> int:
     """The number of partitions of the co-partitioned topics.
 
-    Raises ConfigError when one is missing or they differ, UnavailableError when Kafka is away.
+    Raises UnavailableError when one is missing or Kafka is away, ConfigError when they differ.
     """
     admin = await start_admin(settings)
     try:
@@ -60,9 +62,9 @@ async def count_partitions(settings: Settings) -> int:
         await admin.close()
     missing = [name for name in names if name not in found]
     if missing:
-        raise ConfigError(
-            f"Kafka at {settings.kafka_bootstrap} has no topic {', '.join(missing)}; create the "
-            "topics with `mailwake topics apply`"
+        raise UnavailableError(
+            f"Kafka at {settings.kafka_bootstrap} has no topic {', '.join(missing)}; run "
+            "`mailwake topics apply`"
         )
     if len(set(found.values())) > 1:
         told = ", ".join(f"{name} has {count}" for name, count in sorted(found.items()))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import msgspec
 
@@ -24,7 +23,7 @@ from mailwake.contracts import (
     Send,
     Track,
 )
-from mailwake.ids import partitioner
+from mailwake.ids import partitions_of
 from mailwake.rejects import Headers, reject_headers
 from mailwake_enricher.decide import (
     DropReason,
@@ -40,7 +39,7 @@ MAX_REJECT_BYTES = 1_000_000
 """A reject that is longer is cut: with its headers it must fit into a Kafka record (1 MiB)."""
 
 EVENTS_BYTES = 256 * 1024
-"""About how large a record of `events` may become before a further one is begun."""
+"""How large a record of several events may be; more are split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +84,8 @@ class Result:
     unmatched: Counter[UnmatchedReason] = field(default_factory=Counter)
 
 
-V = TypeVar("V", Send, Hit)
-
 Load = Callable[[int, Iterable[str]], dict[str, Track]]
-"""The tracks of some messages of a partition; a new one for each that has none."""
+"""The tracks of some messages of a partition; a new one (revision 0) for each that has none."""
 
 
 class Processor:
@@ -96,7 +93,7 @@ class Processor:
 
     def __init__(self, rules: Rules, partitions: int, load: Load) -> None:
         self._rules = rules
-        self._partition_of = partitioner(partitions)
+        self._partitions = partitions
         self._load = load
 
     def process(self, record: Record) -> Result:
@@ -112,62 +109,70 @@ class Processor:
                 outcome.unmatched += [(hit, "no_send") for hit in track.waiting]
                 result.tracks[message_id] = None
                 result.rows.append((message_id.encode(), None))
-        self._tell(result, outcome, partition)
-        return result
+        return self._tell(result, outcome, partition)
 
     def _sends(self, record: Record) -> Result:
         result = Result()
-        sends, bad = SEND.read(record.value)
-        good = self._sort_out(result, record, sends, bad)
         outcome = Outcome()
-        tracks = self._load(record.partition, {send.message_id for send in good})
-        for send in good:
-            track = tracks[send.message_id]
-            if take_send(track, send, self._rules, outcome):
+        sends, bad = SEND.read(record.value)
+        tracks = self._sort_out(result, record, sends, bad)
+        for send in sends:
+            track = tracks.get(send.message_id)
+            if track is not None and take_send(track, send, self._rules, outcome):
                 result.tracks[send.message_id] = track
         for hit in outcome.mismatched:
             # Its record is gone by now: the hit is written anew.
             self._reject(result, "hits", record, HIT.encode(hit), _mismatch())
-        self._finish(result, outcome, record.partition)
-        return result
+        return self._finish(result, outcome, record.partition)
 
     def _hits(self, record: Record) -> Result:
         result = Result()
-        hits, bad = HIT.read(record.value)
-        good = self._sort_out(result, record, hits, bad)
         outcome = Outcome()
-        tracks = self._load(record.partition, {hit.message_id for hit in good})
-        for hit in good:
-            track = tracks[hit.message_id]
-            if take_hit(track, hit, self._rules, outcome):
+        hits, bad = HIT.read(record.value)
+        tracks = self._sort_out(result, record, hits, bad)
+        for hit in hits:
+            track = tracks.get(hit.message_id)
+            if track is not None and take_hit(track, hit, self._rules, outcome):
                 result.tracks[hit.message_id] = track
         for hit in outcome.mismatched:
             index = next(at for at, each in enumerate(hits) if each is hit)
             self._reject(result, "hits", record, _part(record.value, bad, index), _mismatch())
-        self._finish(result, outcome, record.partition)
-        return result
+        return self._finish(result, outcome, record.partition)
 
     def _sort_out(
         self,
         result: Result,
         record: Record,
-        values: Sequence[V],
+        values: Sequence[Send | Hit],
         bad: list[tuple[bytes, InvalidError]],
-    ) -> list[V]:
-        """Rejects the bad parts and the values that belong to another partition."""
+    ) -> dict[str, Track]:
+        """The tracks of the values; rejects the bad parts and what belongs to another partition.
+
+        A track that has been written shows that its message belongs here, so the hash is computed
+        for new messages only.
+        """
         for part, error in bad:
             self._reject(result, record.topic, record, part, error)
-        good: list[V] = []
-        for index, value in enumerate(values):
-            partition = self._partition_of(value.message_id.encode())
-            if partition == record.partition:
-                good.append(value)
-                continue
-            text = f"its message belongs to partition {partition}; send it with Kafka's murmur2"
-            error = InvalidError("wrong_partition", text)
-            self._reject(result, record.topic, record, _part(record.value, bad, index), error)
-        result.read = len(good)
-        return good
+        tracks = self._load(record.partition, {value.message_id for value in values})
+        new = [message_id for message_id, track in tracks.items() if track.revision == 0]
+        strange = {
+            message_id: partition
+            for message_id, partition in zip(new, partitions_of(new, self._partitions), strict=True)
+            if partition != record.partition
+        }
+        result.read = len(values)
+        if strange:
+            for index, value in enumerate(values):
+                if value.message_id in strange:
+                    partition = strange[value.message_id]
+                    text = f"belongs to partition {partition}; send it with Kafka's murmur2"
+                    error = InvalidError("wrong_partition", text)
+                    part = _part(record.value, bad, index)
+                    self._reject(result, record.topic, record, part, error)
+                    result.read -= 1
+            for message_id in strange:
+                del tracks[message_id]
+        return tracks
 
     def _reject(
         self, result: Result, topic: str, record: Record, part: bytes, error: InvalidError
@@ -179,15 +184,16 @@ class Processor:
         result.outputs.append(Output(f"{topic}.rejected", record.key, part, headers=headers))
         result.rejects[topic, error.reason] += 1
 
-    def _finish(self, result: Result, outcome: Outcome, partition: int) -> None:
+    def _finish(self, result: Result, outcome: Outcome, partition: int) -> Result:
         for message_id, track in result.tracks.items():
             assert track is not None  # noqa: S101 (only `expire` forgets)
             track.revision += 1
             result.rows.append((message_id.encode(), TRACK.encode(track)))
-        self._tell(result, outcome, partition)
+        return self._tell(result, outcome, partition)
 
-    def _tell(self, result: Result, outcome: Outcome, partition: int) -> None:
-        result.outputs += _event_records(outcome.events, partition)
+    def _tell(self, result: Result, outcome: Outcome, partition: int) -> Result:
+        if outcome.events:
+            result.outputs += _event_records(outcome.events, partition)
         for hit, reason in outcome.unmatched:
             headers = [("mailwake-reason", reason.encode())]
             key = hit.message_id.encode()
@@ -196,6 +202,7 @@ class Processor:
         result.events = Counter((event.kind, event.verdict) for event in outcome.events)
         result.drops = Counter(outcome.drops)
         result.unmatched = Counter(reason for _, reason in outcome.unmatched)
+        return result
 
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
@@ -223,16 +230,9 @@ def _part(value: bytes, bad: list[tuple[bytes, InvalidError]], index: int) -> by
 
 
 def _event_records(events: list[Event], partition: int) -> list[Output]:
-    """Arrays of events, one unless they are very large."""
-    outputs: list[Output] = []
-    parts: list[bytes] = []
-    size = 0
-    for at, event in enumerate(events):
-        part = EVENT.encode(event)
-        parts.append(part)
-        size += len(part)
-        if size > EVENTS_BYTES or at == len(events) - 1:
-            key = events[at + 1 - len(parts)].message_id.encode()
-            outputs.append(Output("events", key, b"[" + b",".join(parts) + b"]", partition))
-            parts, size = [], 0
-    return outputs
+    """One array of events; several when they are very large."""
+    value = EVENT.encode_many(events)
+    if len(value) > EVENTS_BYTES and len(events) > 1:
+        half = len(events) // 2
+        return _event_records(events[:half], partition) + _event_records(events[half:], partition)
+    return [Output("events", events[0].message_id.encode(), value, partition)]

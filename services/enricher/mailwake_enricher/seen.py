@@ -55,7 +55,7 @@ def see(seen: Seen, hit_id: str, at: int, *, replayed: bool = False) -> bool:
         entry[_LAST] = max(entry[_LAST], at // 1000)
         if len(entry) - _NUMBERS > WINDOW:
             _fold(entry)
-    if sum(map(len, seen.values())) - _NUMBERS * len(seen) > NUMBERS:
+    if len(seen) > 2 and sum(map(len, seen.values())) - _NUMBERS * len(seen) > NUMBERS:
         full = (kept for kept in seen.values() if len(kept) > _NUMBERS)
         _fold(min(full, key=lambda kept: kept[_LAST]))
     return True

@@ -9,7 +9,6 @@ changed tracks stand in the `Overlay`, where reads look first.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import faust
@@ -83,10 +82,7 @@ class Tracks(faust.Table[bytes, bytes]):
         return self.data
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    track: Track | None
-    number: int
+_Entry = tuple[Track | None, int]
 
 
 class Overlay:
@@ -113,7 +109,7 @@ class Overlay:
             if entry is None:
                 stored.append(message_id)
             else:
-                tracks[message_id] = Track() if entry.track is None else entry.track
+                tracks[message_id] = entry[0] or Track()
         if stored:
             values = self._table.read(partition, [message_id.encode() for message_id in stored])
             for message_id, value in zip(stored, values, strict=True):
@@ -124,14 +120,14 @@ class Overlay:
         """Notes the tracks that work `number` changed; None where one is forgotten."""
         entries = self._entries.setdefault(partition, {})
         for message_id, track in tracks.items():
-            entries[message_id.encode()] = _Entry(track, number)
+            entries[message_id.encode()] = (track, number)
 
     def settle(self, partition: int, keys: Iterable[bytes], number: int) -> None:
         """Lets go of the rows that stand in the store as work `number` or an earlier left them."""
         entries = self._entries.get(partition, {})
         for key in keys:
             entry = entries.get(key)
-            if entry is not None and entry.number <= number:
+            if entry is not None and entry[1] <= number:
                 del entries[key]
 
     def clear(self) -> None:
