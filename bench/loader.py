@@ -1,0 +1,229 @@
+"""The loader's rows a second, beside clickhouse-driver alone inserting the same rows.
+
+The loader is the real service in its own process and reads a backlog of `events` from real Kafka,
+in records of a hundred; clickhouse-driver has the same rows as ready columns and inserts them in
+blocks of the same size into the same table of the same ClickHouse. They take turns; medians.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from aiokafka import TopicPartition
+from clickhouse_driver import Client
+
+from bench.row import Row
+from mailwake.contracts import EVENT, Event
+from mailwake.ids import HitStream, event_id, new_message_id, partitioner
+from mailwake.kafka import start_consumer, start_producer
+from mailwake.migrate import migrate
+from mailwake.settings import Settings, read_settings, to_environ
+from mailwake.topics_apply import apply_topics
+from mailwake_enricher.rows import event_columns
+from mailwake_local.clickhouse import LocalClickHouse
+from mailwake_local.kafka import LocalKafka
+
+EVENTS = 300_000
+IN_RECORD = 100
+ROUNDS = 3
+DEADLINE_S = 120.0
+PARTITIONS = 8
+
+
+def measure() -> list[Row]:
+    """One row: events, the loader beside clickhouse-driver. Takes about a minute."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailwake-bench-")))
+        kafka = stack.enter_context(LocalKafka(folder / "kafka"))
+        clickhouse = stack.enter_context(LocalClickHouse(folder / "clickhouse"))
+        settings = read_settings(
+            {},
+            kafka_bootstrap=kafka.bootstrap,
+            clickhouse_url=clickhouse.url,
+            partitions=PARTITIONS,
+        )
+        migrate(settings.clickhouse_url)
+        records = list(made_records(EVENTS))
+        asyncio.run(publish(settings, records))
+        events = [event for _, record in records for event in record]
+        ours, bare = [], []
+        for _ in range(ROUNDS):
+            bare.append(EVENTS / driver_alone(settings, events))
+            asyncio.run(rewind(settings))
+            ours.append(EVENTS / loader(settings, folder))
+    return [
+        Row(
+            stage="loader: events",
+            figure=statistics.median(ours),
+            beside=statistics.median(bare),
+            unit="rows/s",
+            beside_what="clickhouse-driver alone, the same rows ready as columns",
+            aim=0.8,
+        )
+    ]
+
+
+def made_records(count: int) -> Iterator[tuple[int, list[Event]]]:
+    """Records of events as the enricher makes them, with their partitions."""
+    dice = random.Random(1)
+    partition_of = partitioner(PARTITIONS)
+    stream = HitStream()
+    gathered: dict[int, list[Event]] = {}
+    for number in range(count):
+        event = made_event(dice, stream.next(), number)
+        partition = partition_of(event.message_id.encode())
+        record = gathered.setdefault(partition, [])
+        record.append(event)
+        if len(record) == IN_RECORD:
+            yield partition, gathered.pop(partition)
+    yield from gathered.items()
+
+
+def made_event(dice: random.Random, hit_id: str, number: int) -> Event:
+    """One event with the variety of real ones; a third are clicks."""
+    sent_at = 1_790_000_000_000 + number * 7
+    click = number % 3 == 0
+    return Event(
+        event_id=event_id(hit_id, "click" if click else "open"),
+        revision=1,
+        hit_id=hit_id,
+        kind="click" if click else "open",
+        at=sent_at + dice.randrange(3_600_000),
+        tenant=dice.choice(("acme", "globex")),
+        user=f"user-{dice.randrange(500)}",
+        message_id=new_message_id(sent_at),
+        recipient=1,
+        recipient_count=1,
+        mode="identified",
+        verdict=dice.choice(("human", "proxy", "prefetch", "scanner")),
+        reasons=dice.choice((["browser"], ["image_proxy"], ["burst", "hosting_network"])),
+        first=dice.random() < 0.5,
+        sent_at=sent_at,
+        recipient_id=f"{dice.getrandbits(128):032x}",
+        link=dice.randrange(9) if click else None,
+        target=f"https://shop.example/offers/{dice.randrange(2000)}?from=mail" if click else None,
+        network=f"203.0.{dice.randrange(256)}.0/24",
+        agent=f"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/{dice.randrange(300)}",
+        tag=dice.choice(("spring", "invoice", None)),
+    )
+
+
+async def publish(settings: Settings, records: list[tuple[int, list[Event]]]) -> None:
+    """Fills the topic `events`."""
+    await apply_topics(settings)
+    producer = await start_producer(settings, client_id="bench")
+    try:
+        for partition, record in records:
+            key = record[0].message_id.encode()
+            await producer.send(
+                settings.topic("events"), EVENT.encode_many(record), key=key, partition=partition
+            )
+    finally:
+        await producer.stop()
+
+
+async def rewind(settings: Settings) -> None:
+    """Sets the loader's group, which has no members now, back to the start."""
+    consumer = await start_consumer(settings, client_id="bench", group="loader")
+    try:
+        partitions = [TopicPartition(settings.topic("events"), p) for p in range(PARTITIONS)]
+        consumer.assign(partitions)
+        await consumer.commit(dict.fromkeys(partitions, 0))
+    finally:
+        await consumer.stop()
+
+
+def driver_alone(settings: Settings, events: list[Event]) -> float:
+    """Seconds that clickhouse-driver takes to insert the events; their columns are ready before."""
+    size = settings.loader_rows
+    blocks = [event_columns(events[at : at + size]) for at in range(0, len(events), size)]
+    names = ", ".join(blocks[0])
+    with emptied(settings) as client:
+        begun = time.perf_counter()
+        for block in blocks:
+            client.execute(
+                f"INSERT INTO events ({names}) VALUES",
+                list(block.values()),
+                columnar=True,
+                settings={"async_insert": 0},
+            )
+        return time.perf_counter() - begun
+
+
+def loader(settings: Settings, folder: Path) -> float:
+    """Seconds from the loader's being assigned its partitions to the last row's being stored."""
+    with emptied(settings), (folder / "loader.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mailwake.cli", "loader"],
+            env={
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("MAILWAKE_", "KAFKA_", "CLICKHOUSE_"))
+            }
+            | to_environ(settings)
+            | {"MAILWAKE_OPS_PORT": str(port := free_port())},
+            stderr=log,
+        )
+        try:
+            wait_for(port, "/ready", lambda _: True)
+            begun = time.perf_counter()
+            wait_for(port, "/metrics", lambda page: rows_loaded(page) >= EVENTS)
+            return time.perf_counter() - begun
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def rows_loaded(page: str) -> float:
+    """What the loader's metrics say of `events`."""
+    start = 'mailwake_loader_rows_total{table="events"} '
+    return sum(float(line[len(start) :]) for line in page.splitlines() if line.startswith(start))
+
+
+def wait_for(port: int, path: str, holds: Any) -> None:
+    """Asks the loader until what it answers holds."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                if holds(answer.read().decode()):
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.02)
+    raise RuntimeError(f"the loader did not get there within {DEADLINE_S:g} s ({path})")
+
+
+@contextmanager
+def emptied(settings: Settings) -> Iterator[Client]:
+    """A client of ClickHouse; the table `events` is empty."""
+    with Client.from_url(f"{settings.clickhouse_url}?compression=lz4") as client:
+        client.execute("TRUNCATE TABLE events")
+        yield client
+
+
+if __name__ == "__main__":
+    for row in measure():
+        print(row.as_dict())

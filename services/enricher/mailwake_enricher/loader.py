@@ -1,0 +1,176 @@
+"""The loader: sends, displays, hits, events and tracks from Kafka into ClickHouse.
+
+One consumer reads the topics; each goes to its table by a `TableLoader`. Offsets are committed when
+the rows up to them are stored, so whatever is killed, rows come again and replace themselves
+(ReplacingMergeTree); nothing is lost. Tombstones delete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from mailwake.clickhouse import ClickHouse
+from mailwake.kafka import MAX_REQUEST_BYTES, start_consumer, start_producer
+from mailwake.metrics import COMMITTED_AT
+from mailwake.rejects import reject_headers
+from mailwake.service import Status
+from mailwake.settings import Settings
+from mailwake_enricher.loader_batch import Batch, Reject
+from mailwake_enricher.loader_sources import SOURCES, Source
+from mailwake_enricher.loader_table import TableLoader
+
+log = logging.getLogger("mailwake.loader")
+
+GROUP = "loader"
+
+RECORDS_AT_ONCE = 100
+POLL_MS = 50
+FULL_PAUSE_S = 0.01
+STALL_S = 180.0
+"""An insert that takes longer than its time-out of 120 s is one that hangs."""
+
+MOST_REJECT_BYTES = MAX_REQUEST_BYTES - 4096
+"""A value that came in the largest record is cut, for its headers must fit beside it."""
+
+SETTLE_S = 20.0
+"""How long stored rows are waited for when partitions are taken away or the service stops; what is
+not stored then is dropped, and Kafka gives it again."""
+
+_CONSUMER: dict[str, Any] = {
+    # What a rebalance may take: storing what was gathered.
+    "rebalance_timeout_ms": int(SETTLE_S * 1000) + 10_000,
+    # No records are asked for while ClickHouse is away, however long; the member stays one.
+    "max_poll_interval_ms": 7 * 86_400_000,
+    "metadata_max_age_ms": 30_000,
+}
+
+
+class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
+    """The loader's work; `run` returns when `stop` is set.
+
+    Ready while every table takes its rows; alive also while ClickHouse is away.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        status: Status,
+        *,
+        sources: Sequence[Source[Any]] = SOURCES,
+        group: str = GROUP,
+    ) -> None:
+        self._settings = settings
+        self._status = status
+        self._group = group
+        self._tables = {
+            settings.topic(source.name): TableLoader(
+                source,
+                ClickHouse(settings.clickhouse_url),
+                self._finish,
+                settings.loader_rows,
+                settings.loader_seconds,
+            )
+            for source in sources
+        }
+        self._consumer: AIOKafkaConsumer
+        self._producer: AIOKafkaProducer
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Loads until `stop` is set, then stores and commits what was read and leaves the group.
+
+        Raises UnavailableError when Kafka does not answer at the start.
+        """
+        self._status.stall_s = STALL_S
+        self._producer = await start_producer(self._settings, client_id="mailwake-loader")
+        try:
+            self._consumer = await start_consumer(
+                self._settings, client_id="mailwake-loader", group=self._group, **_CONSUMER
+            )
+            try:
+                self._consumer.subscribe(list(self._tables), listener=self)
+                while not stop.is_set():
+                    await self._step()
+                self._status.ready = False
+                await self._settle()
+            finally:
+                await self._consumer.stop()
+        finally:
+            for table in self._tables.values():
+                table.forget()
+                table.close()
+            await self._producer.stop()
+
+    async def _step(self) -> None:
+        for table in self._tables.values():
+            table.advance()
+        assigned = self._consumer.assignment()
+        in_trouble = any(table.in_trouble for table in self._tables.values())
+        self._status.ready = bool(assigned) and not in_trouble
+        self._status.progress_at = min(table.moved_at for table in self._tables.values())
+        with_room = [tp for tp in assigned if self._tables[tp.topic].has_room]
+        if not with_room:
+            await asyncio.sleep(FULL_PAUSE_S)
+            return
+        some_full = len(with_room) < len(assigned)
+        taken = await self._consumer.getmany(
+            *with_room,
+            timeout_ms=int(FULL_PAUSE_S * 1000) if some_full else POLL_MS,
+            max_records=RECORDS_AT_ONCE,
+        )
+        for tp, records in taken.items():
+            self._tables[tp.topic].take(records)
+
+    async def _finish(self, batch: Batch[Any], rejects: list[Reject]) -> None:
+        """Publishes what is rejected, then commits; the rows are stored."""
+        if batch.source.rejects:
+            topic = self._settings.topic(f"{batch.source.name}.rejected")
+            sent = [
+                await self._producer.send(
+                    topic,
+                    key=reject.record.key,
+                    value=reject.data[:MOST_REJECT_BYTES],
+                    headers=reject_headers(
+                        reject.error,
+                        reject.record.topic,
+                        reject.record.partition,
+                        reject.record.offset,
+                    ),
+                )
+                for reject in rejects
+            ]
+            await asyncio.gather(*sent)
+        try:
+            await self._consumer.commit(batch.ends)
+            COMMITTED_AT.set_to_current_time()
+        except KafkaError as error:
+            log.warning(
+                "%s: offsets not committed, rows may come again: %s", batch.source.name, error
+            )
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Stores and commits what was read of the partitions before others get them."""
+        if revoked:
+            await self._settle()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Says what is loaded here now."""
+        topics = sorted({tp.topic for tp in assigned})
+        log.info("loading %d partitions of %s", len(assigned), ", ".join(topics) or "nothing")
+
+    async def _settle(self) -> None:
+        """All that was read is stored and committed, or, after a while, forgotten."""
+        tables = self._tables.values()
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await asyncio.gather(*(table.settle() for table in tables))
+        except TimeoutError:
+            log.warning("not all rows could be stored in %g s; Kafka keeps the rest", SETTLE_S)
+        finally:
+            for table in tables:
+                table.forget()

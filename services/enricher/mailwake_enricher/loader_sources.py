@@ -1,0 +1,143 @@
+"""What the loader reads: the topics, what a record of each gives, and the table it goes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from mailwake.contracts import (
+    DISPLAY,
+    EVENT,
+    HIT,
+    SEND,
+    TRACK,
+    Display,
+    Event,
+    Hit,
+    InvalidError,
+    Send,
+    T,
+)
+from mailwake_enricher.loader_screen import Screen
+from mailwake_enricher.rows import (
+    Columns,
+    TrackRow,
+    display_columns,
+    event_columns,
+    hit_columns,
+    send_columns,
+    track_columns,
+)
+
+V = TypeVar("V")
+_ID = re.compile(rb"[0-9a-f]{32}")
+
+
+@dataclass
+class Reading(Generic[V]):
+    """What one record gives.
+
+    Attributes:
+        values: what becomes rows.
+        bad: the parts that keep no contract, with what is wrong with each.
+        erased: the message_id whose row goes (the record is a tombstone).
+    """
+
+    values: list[V] = field(default_factory=list)
+    bad: list[tuple[bytes, InvalidError]] = field(default_factory=list)
+    erased: str | None = None
+
+
+@dataclass(frozen=True)
+class Source(Generic[V]):
+    """A topic, and the table of the same name.
+
+    Attributes:
+        read: what a record gives; never raises.
+        columns: the rows of values, column by column.
+        encode: a value as bytes again, for the reject topic.
+        key: of a topic whose records replace each other, what is the same in them; None for a
+            topic where every value is a row of its own.
+        rejects: whether the loader is the one that writes the topic's reject topic.
+        screen: of a batched topic, what is to check the values; `read` did not.
+    """
+
+    name: str
+    read: Callable[[Any], Reading[V]]
+    columns: Callable[[Sequence[V]], Columns]
+    encode: Callable[[V], bytes]
+    key: Callable[[V], str] | None = None
+    rejects: bool = False
+    screen: Screen[Any] | None = None
+
+
+def batched(name: str, screen: Screen[T], columns: Callable[[Sequence[T]], Columns]) -> Source[T]:
+    """A topic whose records hold one value or an array of them."""
+
+    def read(record: Any) -> Reading[T]:
+        return Reading(*screen.read(record.value or b""))
+
+    return Source(name, read, columns, screen.codec.encode, rejects=name == "events", screen=screen)
+
+
+def read_display(record: Any) -> Reading[Display]:
+    """A display or, in a tombstone, the message_id whose display is erased.
+
+    The key must be the display's message_id, or a later tombstone would not find its row.
+    """
+    key = record.key or b""
+    try:
+        _check_id(key)
+        if record.value is None:
+            return Reading(erased=key.decode())
+        display = DISPLAY.decode(record.value)
+        if display.message_id.encode() != key:
+            raise InvalidError("contract", "the record's key is not the display's message_id")
+    except InvalidError as error:
+        return Reading(bad=[(record.value or b"", error)])
+    return Reading([display])
+
+
+def read_track(record: Any) -> Reading[TrackRow]:
+    """A track of the changelog with its message_id; nothing while it waits for its send."""
+    key = record.key or b""
+    try:
+        _check_id(key)
+        if record.value is None:
+            return Reading(erased=key.decode())
+        track = TRACK.decode(record.value)
+    except InvalidError as error:
+        return Reading(bad=[(record.value or b"", error)])
+    return Reading([(key.decode(), track)] if track.send else [])
+
+
+def _check_id(key: bytes) -> None:
+    if not _ID.fullmatch(key):
+        raise InvalidError("contract", "the record's key is not a message_id")
+
+
+def _display_key(display: Display) -> str:
+    return display.message_id
+
+
+def _track_key(row: TrackRow) -> str:
+    return row[0]
+
+
+def _encode_track(row: TrackRow) -> bytes:
+    return TRACK.encode(row[1])
+
+
+SOURCES: tuple[Source[Any], ...] = (
+    batched("sends", Screen(Send, SEND), send_columns),
+    Source(
+        "displays", read_display, display_columns, DISPLAY.encode, key=_display_key, rejects=True
+    ),
+    batched("hits", Screen(Hit, HIT), hit_columns),
+    batched("events", Screen(Event, EVENT), event_columns),
+    Source("tracks", read_track, track_columns, _encode_track, key=_track_key),
+)
+"""Every topic the loader reads. What is bad in the others is rejected by the enricher and only
+counted here."""
