@@ -33,7 +33,9 @@ _CHARSET = re.compile(
     r"ascii|utf-8|iso8859|cp\d|koi8|mac-|tis-620|gb|big5|shift_jis|euc_|iso2022|johab"
 )
 _SYNTAX = "<img src=\"https://a.b-c_d/o/\" width='1'>"
-_ADDRESS = re.compile(r"[^\s<>,;:\"()]+@[^\s<>,;:\"()]+")
+_BARE = re.compile(r"[A-Za-z0-9_.+-]++@[A-Za-z0-9.-]++")
+_AROUND_ADDRESS = re.compile(r"[\s<>,;:\"()]+")
+_ADDRESS = re.compile(r"[^@]++@[^@]++")
 
 
 class Headers:
@@ -210,7 +212,8 @@ def codec_of(charset: str) -> str | None:
 def decode_words(value: str) -> str:
     """A header's value as its reader sees it: encoded words (RFC 2047) read, on one line."""
     pieces: list[str] = []
-    held, held_codec = b"", ""  # a character may be split over two words of one charset
+    held: list[bytes] = []  # a character may be split over two words of one charset
+    held_codec = ""
     at = 0
     for word in _WORD.finditer(value):
         data = _word_bytes(word)
@@ -219,14 +222,14 @@ def decode_words(value: str) -> str:
         between = value[at : word.start()]
         codec = codec_of(word[1]) or "latin-1"
         if at and not between.strip() and codec == held_codec:
-            held += data
+            held.append(data)
         else:
-            pieces.append(held.decode(held_codec or "ascii", "replace"))
+            pieces.append(b"".join(held).decode(held_codec or "ascii", "replace"))
             if not at or between.strip():  # white space between two words is not shown
                 pieces.append(between)
-            held, held_codec = data, codec
+            held, held_codec = [data], codec
         at = word.end()
-    pieces += held.decode(held_codec or "ascii", "replace"), value[at:]
+    pieces += b"".join(held).decode(held_codec or "ascii", "replace"), value[at:]
     return " ".join("".join(pieces).split())
 
 
@@ -247,10 +250,15 @@ def addresses(values: list[str]) -> list[tuple[str, str]]:
     """
     found: list[tuple[str, str]] = []
     for value in values:
+        if _BARE.fullmatch(value):  # by far the most common, and not worth a parser
+            found.append(("", value))
+            continue
         try:
             pairs = getaddresses([value])
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             pairs = []
         good = [(decode_words(name), address.strip()) for name, address in pairs if "@" in address]
-        found += good or [("", address) for address in _ADDRESS.findall(value)]
+        found += good or [
+            ("", word) for word in _AROUND_ADDRESS.split(value) if _ADDRESS.fullmatch(word)
+        ]
     return found
