@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import binascii
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 VERSION = 1
 OVERHEAD = 60
@@ -57,9 +58,8 @@ class TokenError(Exception):
         self.reason: Reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """What the address of a pixel or of a link says.
+class Token(Struct, frozen=True, gc=False):
+    """What the address of a pixel or of a link says. A Struct, for the edge makes one a request.
 
     Attributes:
         message_id: 32 hex digits (`mailwake.ids`).
