@@ -281,3 +281,21 @@ def test_demo_without_a_system_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "does `mailwake up` run?" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_asked_twice_it_hurries_and_still_leaves_nothing(tmp_path: Path) -> None:
+    up = Up(tmp_path / "home")
+    up.wait_ready()
+    children = up.descendants()
+    up.process.send_signal(signal.SIGINT)
+    wait_until("it stops", lambda: "Stopping" in up.said)
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(60) == 0
+    assert_gone(children, 0)
+
+
+def test_stopped_on_its_way_up_it_leaves_nothing(tmp_path: Path) -> None:
+    up = Up(tmp_path / "home")
+    wait_until("the first part is ready", lambda: "✓" in up.said or "ok" in up.said)
+    assert up.end(signal.SIGINT) == 0
+    assert "Ready in" not in up.said

@@ -66,6 +66,7 @@ class Child:
         self._inherited = inherited
         self._process: subprocess.Popen[bytes] | None = None
         self._log_from = 0
+        self._asked = False
 
     @property
     def pid(self) -> int | None:
@@ -86,6 +87,7 @@ class Child:
         with self.log.open("ab") as log:
             os.chmod(self.log, 0o600)  # noqa: PTH101 (by its own words, before any is said)
             self._log_from = log.tell()
+            self._asked = False
             try:
                 self._process = start_bound(
                     self._argv,
@@ -139,13 +141,19 @@ class Child:
         """
         if self._process is None or self._process.poll() is not None:
             return True
-        self._process.terminate()
+        self.ask()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.until_ended(), deadline_s)
             return True
         self.kill()
         await self.until_ended()
         return False
+
+    def ask(self) -> None:
+        """Asks it to end (SIGTERM), once: a second signal could disturb it in ending well."""
+        if self._process is not None and not self._asked:
+            self._asked = True
+            self._process.terminate()
 
     def kill(self) -> None:
         """Ends it and its process group at once (SIGKILL)."""

@@ -27,7 +27,7 @@ from mailwake_local.home import Home
 
 NEEDED_DISK_GB = 2.0
 NEEDED_MEMORY_GB = 1.5
-"""`mailwake up` with one worker held 1.2 GB, half of it Kafka's heap and code."""
+"""Its processes with one worker hold 1.2 GB resident when idle; Kafka's heap may grow to 0.5 GB."""
 
 EXTRAS = ("kafka", "clickhouse", "notifier", "edge", "enricher", "local")
 

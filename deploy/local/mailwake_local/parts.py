@@ -18,6 +18,9 @@ from mailwake_local.child import Probe, answers_ready, has_done_its_work, has_sa
 HOST = "127.0.0.1"
 """Kafka, ClickHouse and all ops ports listen here and nowhere else."""
 
+EDGE, SERVICES, STORES = range(3)
+"""The order parts are stopped in: hits in flight get through to what still runs."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -28,7 +31,7 @@ class Part:
         environ: set above the environment of `mailwake up`.
         after: names of the parts that must be ready first.
         job: it does its work once and ends, instead of running on.
-        stop: parts of a lower number are stopped first, those of the same one side by side.
+        stop: EDGE, SERVICES or STORES; those of the same one are stopped side by side.
         deadline_s: how long it may take to be ready, and, for its stop, `stop_s` to end.
     """
 
@@ -39,7 +42,7 @@ class Part:
     probe: Probe
     after: tuple[str, ...] = ()
     job: bool = False
-    stop: int = 1
+    stop: int = SERVICES
     deadline_s: float = 60.0
     stop_s: float = 15.0
 
@@ -90,7 +93,7 @@ class Plan:
             argv=_python(*argv, "--cache", str(self.settings.cache)),
             environ={},
             probe=has_said_ready,
-            stop=2,
+            stop=STORES,
             deadline_s=600,  # the first time its jars are fetched
             stop_s=30,
         )
@@ -103,7 +106,7 @@ class Plan:
             argv=_python("mailwake_local.clickhouse", "--data", data, "--port", str(port)),
             environ={"CLICKHOUSE_PASSWORD": self.password},
             probe=has_said_ready,
-            stop=2,
+            stop=STORES,
             stop_s=30,
         )
 
@@ -133,7 +136,7 @@ class Plan:
             environ=to_environ(settings),
             probe=answers_ready(HOST, port),
             after=after,
-            stop=0 if edge else 1,
+            stop=EDGE if edge else SERVICES,
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from mailwake.errors import UnavailableError
 from mailwake_local.board import Board, Pen
 from mailwake_local.child import Child
-from mailwake_local.parts import Part
+from mailwake_local.parts import STORES, Part
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
@@ -145,10 +145,17 @@ class Supervisor:
         child = self._children[part.name]
         return child.pid is not None and child.status is None
 
-    def kill(self) -> None:
-        """Ends everything at once; `stop` still waits for it."""
-        for child in self._children.values():
-            child.kill()
+    def hurry(self) -> None:
+        """Ends services at once and asks the two stores to end now; `stop` still waits for all.
+
+        The stores are not killed: Kafka's own process would be left to end by itself.
+        """
+        for part in self._parts:
+            child = self._children[part.name]
+            if part.stop == STORES:
+                child.ask()
+            else:
+                child.kill()
 
 
 def _clear_words(lines: list[str]) -> str:

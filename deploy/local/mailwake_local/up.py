@@ -131,7 +131,7 @@ async def run(plan: Plan, home: Home, lock: int, pen: Pen) -> int:
 
     def on_signal() -> None:
         if stop.is_set():
-            supervisor.kill()  # asked twice
+            supervisor.hurry()  # asked twice
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -147,7 +147,7 @@ async def run(plan: Plan, home: Home, lock: int, pen: Pen) -> int:
             home.say_running(environ, {name: f"{HOST}:{port}" for name, port in plan.ops.items()})
             pen.line(summary(plan, home, pen, time.monotonic() - began))
             await _unless(stop, supervisor.watch())
-        pen.line("\nStopping; a second Ctrl-C kills.")
+        pen.line("\nStopping; a second Ctrl-C hurries.")
     except MailwakeError:
         pen.line("\nSomething could not start; stopping the rest.")
         raise
