@@ -163,17 +163,25 @@ class Demo:
                     self._follow_alerts(alerts, wanted, message_id),
                     self._follow_events(clickhouse, wanted, message_id),
                 )
-        for what, kind in sorted(wanted.missing):
-            self._step("missing", f"{kind} {what}: not there after {DEADLINE_S:.0f} s", state="bad")
+        for kind in _KINDS:
+            for what in ("alert", "event"):
+                if (what, kind) in wanted.missing:
+                    told = f"{kind} {what}: not there after {DEADLINE_S:.0f} s"
+                    self._step("missing", told, state="bad")
         if wanted.missing:
-            needed = ("edge", "enricher", "notifier" if wanted.waits("alert") else "loader")
-            where = f" in {self._home.logs}" if self._local else ""
-            self._pen.line(f"\nLook at the logs of {', '.join(needed)}{where}.")
+            self._pen.line(f"\nLook at {self._suspects(wanted)}.")
             return MailwakeError.exit_code
         again = f"SELECT * FROM events FINAL WHERE message_id = '{message_id}'"  # noqa: S608
         self._pen.line("\nBoth events are in ClickHouse, and both alerts are out. Look again:")
         self._pen.line(f"  {again}")
         return 0
+
+    def _suspects(self, wanted: Wanted) -> str:
+        """Whose log to look at: what came tells that all before it works."""
+        alerts, events = wanted.waits("alert"), wanted.waits("event")
+        names = "edge and enricher" if alerts and events else "notifier" if alerts else "loader"
+        where = f" in {self._home.logs}" if self._local else ""
+        return f"the log of {names}{where}"
 
     async def _follow_alerts(
         self, alerts: AIOKafkaConsumer, wanted: Wanted, message_id: str

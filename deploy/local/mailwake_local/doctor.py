@@ -83,7 +83,8 @@ def examine(settings: Settings) -> Iterable[Finding]:
     yield from _extras()
     yield _java(settings)
     yield _kafka(settings)
-    yield from _ports(settings, running=running is not None)
+    if running is None:
+        yield from _ports(settings)
     yield _disk(home.folder)
     yield _memory(running=running is not None)
     yield Finding(
@@ -195,7 +196,7 @@ def _kafka(settings: Settings) -> Finding:
     )
 
 
-def _ports(settings: Settings, *, running: bool) -> Iterable[Finding]:
+def _ports(settings: Settings) -> Iterable[Finding]:
     ports = [("edge", settings.edge_host, settings.edge_port, "MAILWAKE_EDGE_PORT")]
     if "KAFKA_BOOTSTRAP" not in os.environ:
         ports.append(("Kafka", "127.0.0.1", settings.local_kafka_port, "MAILWAKE_LOCAL_KAFKA_PORT"))
@@ -203,9 +204,7 @@ def _ports(settings: Settings, *, running: bool) -> Iterable[Finding]:
         port = settings.local_clickhouse_port
         ports.append(("ClickHouse", "127.0.0.1", port, "MAILWAKE_LOCAL_CLICKHOUSE_PORT"))
     for name, host, port, setting in ports:
-        if running:
-            yield Finding(f"port {port}", True, f"for {name}: in use while the system runs")
-        elif _is_free(host, port):
+        if _is_free(host, port):
             yield Finding(f"port {port}", True, f"free, for {name}")
         else:
             cure = f"set {setting} to another, or start with: mailwake up --any-ports"
