@@ -6,10 +6,10 @@ routing costs more than they do; whatever else comes goes on to a small Starlett
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal
 
-from prometheus_client import Counter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -47,16 +47,22 @@ _MOST = len("/o/") + MAX_TEXT
 
 
 class Edge:
-    """Answers `GET` and `HEAD` of `/o/{token}` and `/c/{token}`, and gives each hit to `put`.
+    """Answers `GET` and `HEAD` of `/o/{token}` and `/c/{token}`, and gives the hits to `put`.
 
-    `open_token` opens tokens (`Keyring.open`). `put` must not block and must not raise: the answer
-    follows it. `rest` is the application for everything else.
+    `open_token` opens tokens (`Keyring.open`). `put` takes hits in the order of their numbers; it
+    must neither block nor raise. `rest` is the application for everything else.
+
+    The answer to a pixel is the same whatever its token says, so it goes out first. Tokens are
+    opened and hits made right after, in the next turn of the event loop, for all requests of one
+    turn, one kind of work after the other: code that the processor's caches hold runs several times
+    as fast as the same code spread between answers. It took the edge from 0.39 to over 0.7 of what
+    a bare function answers (bench/edge.py).
     """
 
     def __init__(
         self,
         open_token: Callable[[str], Token],
-        put: Callable[[Hit], None],
+        put: Callable[[list[Hit]], None],
         clients: Clients,
         rest: ASGIApp,
         *,
@@ -65,15 +71,12 @@ class Edge:
     ) -> None:
         self._open_token = open_token
         self._put = put
-        self._clients = clients
+        self._network = clients.network
         self._rest = rest
         self._next_id = (stream or HitStream()).next
         self._clock = clock
-        # Found once: looking a label up costs more than counting.
-        self._hits: dict[Kind, Counter] = {
-            "open": EDGE_HITS.labels("open"),
-            "click": EDGE_HITS.labels("click"),
-        }
+        self._pixels: list[Scope] = []
+        self._clicks: list[tuple[Token, Scope]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI 3)."""
@@ -81,21 +84,36 @@ class Edge:
         if kind is None:
             await self._rest(scope, receive, send)
             return
-        start, body = self._answer(kind, scope)
+        method = scope["method"]
+        start, body = self._answer(kind, method, scope)
         await send(start)
-        await send(NO_BODY if scope["method"] == "HEAD" else body)
+        await send(NO_BODY if method == "HEAD" else body)
 
-    def _answer(self, kind: Kind, scope: Scope) -> Answer:
-        if scope["method"] not in ("GET", "HEAD"):
-            self._refuse(kind, "method")
+    def _answer(self, kind: Kind, method: str, scope: Scope) -> Answer:
+        if method != "GET" and method != "HEAD":
+            EDGE_REFUSED.labels(kind, "method").inc()
             return NOT_ALLOWED
-        token = self._token(kind, scope["path"])
-        if token is not None:
-            self._put(self._hit(token, scope))
-            self._hits[kind].inc()
+        if not (self._pixels or self._clicks):
+            asyncio.get_running_loop().call_soon(self._make_hits)
         if kind == "open":
+            self._pixels.append(scope)
             return PIXEL
-        return NO_LINK if token is None else redirect(token.target or "")
+        token = self._token("click", scope["path"])
+        if token is None or token.target is None:
+            return NO_LINK
+        self._clicks.append((token, scope))
+        return redirect(token.target)
+
+    def _make_hits(self) -> None:
+        """Makes the hits of the requests that this turn answered."""
+        pixels, clicks = self._pixels, self._clicks
+        self._pixels, self._clicks = [], []
+        tokens = [self._token("open", scope["path"]) for scope in pixels]
+        opens = [(token, scope) for token, scope in zip(tokens, pixels, strict=True) if token]
+        at = self._clock()
+        self._put([self._hit(token, scope, at) for token, scope in (*opens, *clicks)])
+        EDGE_HITS.labels("open").inc(len(opens))
+        EDGE_HITS.labels("click").inc(len(clicks))
 
     def _token(self, kind: Kind, path: str) -> Token | None:
         """The token of a path; None, and counted, when it is not one for this kind of request."""
@@ -105,29 +123,29 @@ class Edge:
         else:
             try:
                 token = self._open_token(path[3:])
-            except TokenError as error:
-                reason = error.reason
-            else:
                 if token.kind != kind:
                     reason = "wrong_kind"
                 elif token.target is not None and not leads_out(token.target):
                     reason = "target"
                 else:
                     return token
-        self._refuse(kind, reason)
+            except TokenError as error:
+                reason = error.reason
+        EDGE_REFUSED.labels(kind, reason).inc()
         return None
 
-    def _hit(self, token: Token, scope: Scope) -> Hit:
-        kept = keep(scope["headers"])
-        network = agent = referer = ""
+    def _hit(self, token: Token, scope: Scope, at: int) -> Hit:
+        headers = scope["headers"]
+        agent, referer, purpose = keep(headers)
         if token.mode == "identified":
-            peer = scope.get("client")
-            network = self._clients.network(peer[0], kept.forwarded) if peer else ""
-            agent, referer = kept.agent, kept.referer
+            peer = scope["client"]
+            network = self._network(peer[0], headers) if peer else ""
+        else:
+            network = agent = referer = ""
         return Hit(
             hit_id=self._next_id(),
             kind=token.kind,
-            at=self._clock(),
+            at=at,
             tenant=token.tenant,
             message_id=token.message_id,
             recipient=token.recipient,
@@ -138,12 +156,8 @@ class Edge:
             network=network,
             agent=agent,
             referer=referer,
-            purpose=kept.purpose,
+            purpose=purpose,
         )
-
-    @staticmethod
-    def _refuse(kind: Kind, reason: Refusal) -> None:
-        EDGE_REFUSED.labels(kind, reason).inc()
 
 
 def rest(status: Status) -> Starlette:

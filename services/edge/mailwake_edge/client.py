@@ -55,18 +55,23 @@ class Clients:
             )
         self._direct = not any(self._trusted.values())
 
-    def network(self, peer: str, forwarded: list[bytes]) -> str:
+    def network(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """The client's network; empty when the peer has no address (a Unix socket).
 
-        `peer` is who the connection comes from, `forwarded` the values of X-Forwarded-For in their
-        order. They are believed only from a trusted peer: from the right over what trusted proxies
-        wrote to the first address that is none of theirs. Where that walk meets something that is
-        no address, or more hops than a way through proxies has, the peer stands for the client.
+        `peer` is who the connection comes from. X-Forwarded-For among the headers is believed only
+        from a trusted peer: from the right over what trusted proxies wrote to the first address
+        that is none of theirs. Where that walk meets something that is no address, or more hops
+        than a way through proxies has, the peer stands for the client.
         """
+        if self._direct and ":" not in peer:
+            # The kernel wrote it, so it need not be read: this is most requests.
+            net, _, host = peer.rpartition(".")
+            return f"{net}.0/24" if host else ""
         address = read_address(peer)
         if address is None:
             return ""
-        if forwarded and not self._direct and self._is_trusted(address):
+        if not self._direct and self._is_trusted(address):
+            forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
             address = self._behind(forwarded) or address
         return network_of(address)
 

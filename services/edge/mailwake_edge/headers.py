@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from functools import lru_cache
 
 AGENT_MOST = 512
 REFERER_MOST = 256
 PURPOSE_MOST = 64
 
 _PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
-_WANTED = frozenset({b"user-agent", b"referer", b"x-forwarded-for", *_PURPOSES})
 
 # Unicode's controls, and what breaks a line in some readers.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -21,38 +21,22 @@ _ORIGIN = re.compile(
 )
 
 
-class Kept(NamedTuple):
-    """What is kept; `forwarded` only until the client's network is known."""
-
-    agent: str
-    referer: str
-    purpose: str
-    forwarded: list[bytes]
-
-
-def keep(headers: list[tuple[bytes, bytes]]) -> Kept:
-    """Takes the wanted headers (names are in lower case); the first of each counts."""
-    found: dict[bytes, bytes] = {}
-    forwarded: list[bytes] = []
-    for name, value in headers:
-        if name in _WANTED:
-            if name == b"x-forwarded-for":
-                forwarded.append(value)
-            else:
-                found.setdefault(name, value)
-    if not found:
-        return Kept("", "", "", forwarded)
-    agent = found.get(b"user-agent")
-    referer = found.get(b"referer")
-    purpose = next((found[name] for name in _PURPOSES if name in found), None)
-    return Kept(
-        clean(agent, AGENT_MOST) if agent else "",
-        origin(referer) if referer else "",
+def keep(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str, str]:
+    """Agent, referer and purpose; names of headers are in lower case, as ASGI has them."""
+    found = dict(headers)
+    purpose = b""
+    for name in _PURPOSES:
+        if name in found:
+            purpose = found[name]
+            break
+    return (
+        clean(found.get(b"user-agent", b""), AGENT_MOST),
+        origin(found[b"referer"]) if b"referer" in found else "",
         clean(purpose, PURPOSE_MOST) if purpose else "",
-        forwarded,
     )
 
 
+@lru_cache(4096)
 def clean(value: bytes, most: int) -> str:
     """A header's value as text of at most `most` characters without control characters.
 

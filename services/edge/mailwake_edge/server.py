@@ -26,29 +26,35 @@ ANSWER_DEADLINE_S = 5
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol with two limits it lacks: the size of a request, and a deadline for it.
 
-    Both count from the end of the last request's head, so that neither a head nor a body can be
-    dripped in or go on for ever.
+    A request is over when its head is whole, for nothing here reads a body or takes long. So
+    neither a head nor a body can be dripped in or go on for ever.
     """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A new connection: its clock starts."""
-        super().connection_made(transport)
-        self.held_bytes = 0
-        self.head_at = self.loop.time()
+    _held_bytes = 0
+    _held_after: object = None
+    _seen: object = None
+    _seen_at: float | None = None
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a request, or of several."""
-        self.held_bytes += len(data)
-        if self.held_bytes > MAX_REQUEST_BYTES:
-            self.transport.close()
-        else:
-            super().data_received(data)
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is before:  # no head ended in them, which is rare
+            self._hold(len(data))
 
-    def on_headers_complete(self) -> None:
-        """The head is whole: the application is called."""
-        super().on_headers_complete()
-        self.held_bytes = 0
-        self.head_at = self.loop.time()
+    def _hold(self, size: int) -> None:
+        if self._held_after is not self.cycle:
+            self._held_after, self._held_bytes = self.cycle, 0
+        self._held_bytes += size
+        if self._held_bytes > MAX_REQUEST_BYTES:
+            self.transport.close()
+
+    def close_when_late(self, now: float) -> None:
+        """Closes the connection when no request has come for too long; called every second."""
+        if self._seen is not self.cycle or self._seen_at is None:
+            self._seen, self._seen_at = self.cycle, now
+        elif now - self._seen_at > REQUEST_DEADLINE_S:
+            self.transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -79,10 +85,10 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True ends the server."""
         if counter % 10 == 0:
-            late = asyncio.get_running_loop().time() - REQUEST_DEADLINE_S
+            now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, Protocol) and connection.head_at < late:
-                    connection.transport.abort()
+                if isinstance(connection, Protocol):
+                    connection.close_when_late(now)
         return await super().on_tick(counter)
 
 
