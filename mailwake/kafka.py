@@ -7,12 +7,17 @@ record is safe.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
 from mailwake.errors import UnavailableError
 from mailwake.settings import Settings
+
+log = logging.getLogger("mailwake.kafka")
 
 MAX_BATCH_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = 1024 * 1024
@@ -93,6 +98,20 @@ async def start_admin(settings: Settings) -> AIOKafkaAdminClient:
         await admin.close()
         raise _away(settings, error) from None
     return admin
+
+
+async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, within_s: float = 5) -> None:
+    """Stops a client and never raises; one whose Kafka is away is left after `within_s` seconds.
+
+    Without a Kafka a producer waits for it for ever, and a consumer raises the CancelledError of
+    its own tasks (aiokafka 0.14, `Fetcher.close`).
+    """
+    stopping = asyncio.ensure_future(client.stop())
+    _, late = await asyncio.wait({stopping}, timeout=within_s)
+    if late:
+        stopping.cancel()
+    elif not stopping.cancelled() and stopping.exception():
+        log.warning("a Kafka client did not stop in order: %s", stopping.exception())
 
 
 async def require_topics(settings: Settings, *names: str) -> None:

@@ -103,6 +103,29 @@ def set_up_logs(settings: Settings) -> None:
         force=True,
     )
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_Sparing())
+
+
+class _Sparing(logging.Filter):
+    """Lets each of aiokafka's complaints through once in `EVERY_S`: while Kafka is away it makes
+    hundreds a second of the same five."""
+
+    EVERY_S = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is new, or its like was last let through long enough ago."""
+        if not record.name.startswith("aiokafka"):
+            return True
+        what, now = (record.name, str(record.msg)), time.monotonic()
+        if now - self._told.get(what, -self.EVERY_S) < self.EVERY_S:
+            return False
+        self._told[what] = now
+        return True
 
 
 Work = Callable[[Settings, Status, asyncio.Event], Awaitable[None]]

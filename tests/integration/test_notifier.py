@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import urllib.request
 import uuid
@@ -15,6 +16,7 @@ from mailwake.contracts import ALERT, EVENT, PERSON, Alert, Event, Kind, Verdict
 from mailwake.kafka import start_producer
 from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
+from mailwake_local.kafka import LocalKafka
 from tests.running import Service
 from tests.topics import lag, read_all, rewind
 
@@ -234,6 +236,28 @@ async def test_two_share_the_work(settings: Settings, tmp_path: Path) -> None:
     found = await alerts(settings)
     assert {alert.alert_id for alert in found} == told(some)
     assert len(found) == len(told(some))
+
+
+async def test_kafka_may_go_away(tmp_path: Path) -> None:
+    """It waits, goes on where it was when Kafka is back, and ends in order without Kafka."""
+    some = events(3000)
+    log = tmp_path / "log"
+    with LocalKafka(tmp_path / "kafka") as kafka:
+        settings = read_settings({}, kafka_bootstrap=kafka.bootstrap, partitions=PARTITIONS)
+        await apply_topics(settings)
+        with Service("notifier", settings, log) as notifier:
+            await publish(settings, some[:1000])
+            kafka.kill()
+            await asyncio.sleep(2)
+            assert notifier.ask("/health")
+            kafka.start()
+            await publish(settings, some[1000:])
+            await caught_up(settings)
+            assert {alert.alert_id for alert in await alerts(settings)} == told(some)
+            kafka.kill()
+            await asyncio.sleep(1)
+            assert notifier.stop() == 0
+    assert "Traceback" not in log.read_text()
 
 
 async def test_without_topics_it_says_what_to_do(kafka: str, tmp_path: Path) -> None:

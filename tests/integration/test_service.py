@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ import pytest
 
 from mailwake import metrics
 from mailwake.errors import ConfigError, UnavailableError
-from mailwake.service import Status, run_service, serve_ops
+from mailwake.service import Status, run_service, serve_ops, set_up_logs
 from mailwake.settings import Settings, read_settings
 
 
@@ -85,6 +86,16 @@ def test_a_host_that_is_none_is_one_line() -> None:
 def test_a_client_that_sends_nothing_holds_nobody_up(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)):
         assert get(port, "/health") == (200, "yes\n")
+
+
+def test_logs_do_not_flood_while_kafka_is_away(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logs(read_settings({}))
+    for number in range(100):
+        logging.getLogger("aiokafka").error("Unable to connect to node %s", number)
+        logging.getLogger("mailwake.test").info("ours")
+    shown = capsys.readouterr().err
+    assert shown.count("Unable to connect") == 1
+    assert shown.count("ours") == 100
 
 
 @pytest.mark.usefixtures("signals_as_before")

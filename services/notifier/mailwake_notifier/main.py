@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from aiokafka import (
     AIOKafkaConsumer,
@@ -20,7 +19,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from mailwake import metrics
 from mailwake.contracts import ALERT, EVENT, Alert, alert_key
 from mailwake.errors import ConfigError
-from mailwake.kafka import require_topics, start_consumer, start_producer
+from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
 from mailwake_notifier.decide import Drop, alert_of
@@ -57,7 +56,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     await require_topics(settings, "events", "alerts")
     async with contextlib.AsyncExitStack() as closing:
         producer = await start_producer(settings, client_id="mailwake-notifier")
-        closing.push_async_callback(_within_drain, producer.stop)
+        closing.push_async_callback(stop_client, producer)
         consumer = await start_consumer(
             settings,
             client_id="mailwake-notifier",
@@ -65,7 +64,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
             session_timeout_ms=SESSION_MS,
             heartbeat_interval_ms=SESSION_MS // 3,
         )
-        closing.push_async_callback(_within_drain, consumer.stop)
+        closing.push_async_callback(stop_client, consumer)
         notifier = Notifier(consumer, producer, settings.topic("alerts"), status)
         consumer.subscribe([settings.topic("events")], listener=notifier)
         status.stall_s = STALL_S
@@ -166,9 +165,3 @@ def _alerts_of(records: Iterable[ConsumerRecord]) -> Iterable[Alert]:
                     metrics.NOTIFIER_DROPPED.labels(reason).inc()
                 case alert:
                     yield alert
-
-
-async def _within_drain(close: Any) -> None:
-    """Closes a client, but does not wait longer than `DRAIN_S` for a Kafka that is away."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(close(), DRAIN_S)
