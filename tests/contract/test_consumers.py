@@ -153,7 +153,7 @@ async def test_the_edge_makes_hits_that_keep_their_contract(
     message_id = ids.new_message_id()
     token = Token(kind, "acme", message_id, 1, mode, **fields)  # type: ignore[arg-type]
     hits: list[Hit] = []
-    edge = Edge(keyring.open, hits.append, Clients(()), nothing_else)
+    edge = Edge(keyring.open, hits.extend, Clients(()), nothing_else)
     path = f"/{kind[0]}/{keyring.seal(token)}"
     for value in (b"", b"x" * 10_000, bytes(range(128, 256)), "\N{SNOWMAN}".encode()):
         await ask(edge, method, path, value)
