@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 
 from mailwake.clickhouse import ClickHouse
-from mailwake.kafka import MAX_REQUEST_BYTES, start_consumer, start_producer
+from mailwake.kafka import MAX_REQUEST_BYTES, require_topics, start_consumer, start_producer
 from mailwake.metrics import COMMITTED_AT
 from mailwake.rejects import reject_headers
 from mailwake.service import Status
@@ -68,10 +68,11 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._settings = settings
         self._status = status
         self._group = group
+        self._topics = [source.name for source in sources]
         self._tables = {
             settings.topic(source.name): TableLoader(
                 source,
-                ClickHouse(settings.clickhouse_url),
+                lambda: ClickHouse(settings.clickhouse_url),
                 self._finish,
                 settings.loader_rows,
                 settings.loader_seconds,
@@ -84,9 +85,10 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self, stop: asyncio.Event) -> None:
         """Loads until `stop` is set, then stores and commits what was read and leaves the group.
 
-        Raises UnavailableError when Kafka does not answer at the start.
+        Raises UnavailableError when Kafka does not answer at the start or lacks a topic.
         """
         self._status.stall_s = STALL_S
+        await require_topics(self._settings, *self._topics)
         self._producer = await start_producer(self._settings, client_id="mailwake-loader")
         try:
             self._consumer = await start_consumer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 from collections.abc import Sequence
 
 from mailwake.service import Status, run_service
@@ -13,6 +14,7 @@ from mailwake_enricher.loader import Loader
 
 async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     """Loads until told to stop."""
+    gc.set_threshold(100_000, 20, 20)  # many values, no cycles: looking for them costs 2 µs a row
     await Loader(settings, status).run(stop)
 
 

@@ -1,7 +1,7 @@
-"""One table's way from records to rows: gathers a batch while the one before it is stored.
+"""One table's way from records to rows: gathers a batch while those before it are stored.
 
-At most two batches are in memory; what comes beyond waits in Kafka, since no further records of the
-topic are asked for (`has_room`).
+Few batches are in memory; what comes beyond waits in Kafka, since no further records of the topic
+are asked for (`has_room`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Generic
 
 from mailwake.clickhouse import ClickHouse
@@ -25,6 +26,9 @@ log = logging.getLogger("mailwake.loader")
 MOST_BYTES = 32 * 1024 * 1024
 """Most record bytes in a batch: a send may be large, so rows alone bound little."""
 
+LANES = 2
+"""Inserts on their way at once: while ClickHouse writes one, the next is packed and sent."""
+
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 TELL_AGAIN_S = 60.0
 
@@ -32,29 +36,49 @@ Finish = Callable[[Batch[Any], list[Reject]], Awaitable[None]]
 """Called when all rows of a batch are stored, with what gives no row: rejects and commits."""
 
 
+@dataclass(frozen=True)
+class _Lane:
+    """A thread and its connection."""
+
+    clickhouse: ClickHouse
+    thread: ThreadPoolExecutor
+
+
 class TableLoader(Generic[V]):
     """Gathers records of one source and stores them, by size or by time.
 
-    `take` and `advance` do not wait; batches are stored one after the other, in a thread with a
-    ClickHouse connection of its own. As long as ClickHouse is away or refuses all, storing goes on
-    trying, and `in_trouble` says so. `moved_at` is the monotonic time when the table last had
-    nothing to do, had stored a batch, or had tried to.
+    `take` and `advance` do not wait: batches are stored in threads, each with a connection of its
+    own, and finished in the order in which they were gathered. A keyed source has one such lane,
+    since its batches replace and erase each other's rows. As long as ClickHouse is away or refuses
+    all, storing goes on trying, and `in_trouble` says so. `moved_at` is the monotonic time when the
+    table last had nothing to do, had stored a batch, or had tried to.
+
+    Args:
+        connect: makes a client; the connection is made when it is first used.
+        rows, seconds: most rows of one insert, longest time they are gathered.
     """
 
     def __init__(
-        self, source: Source[V], clickhouse: ClickHouse, finish: Finish, rows: int, seconds: float
+        self,
+        source: Source[V],
+        connect: Callable[[], ClickHouse],
+        finish: Finish,
+        rows: int,
+        seconds: float,
     ) -> None:
         self.source = source
         self.in_trouble = False
         self.moved_at = time.monotonic()
-        self._clickhouse = clickhouse
         self._finish = finish
         self._most_rows = rows
         self._seconds = seconds
         self._pending: deque[Any] = deque()
         self._batch: Batch[V] | None = None
-        self._storing: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"load-{source.name}")
+        self._lanes = [
+            _Lane(connect(), ThreadPoolExecutor(1, thread_name_prefix=f"load-{source.name}"))
+            for _ in range(1 if source.key else LANES)
+        ]
+        self._storing: dict[_Lane, asyncio.Task[None]] = {}
 
     @property
     def has_room(self) -> bool:
@@ -68,43 +92,51 @@ class TableLoader(Generic[V]):
     def advance(self, *, flush: bool = False) -> None:
         """Gathers what is pending, and begins to store a batch that is full or old enough.
 
-        `flush` makes any batch old enough. Raises what ended the storing of the batch before.
+        `flush` makes any batch old enough. Raises what ended the storing of a batch before.
         """
         while True:
             full = self._gather()
+            for lane, storing in list(self._storing.items()):
+                if storing.done():
+                    storing.result()
+                    del self._storing[lane]
             batch = self._batch
-            if self._storing and self._storing.done():
-                self._storing.result()
-                self._storing = None
-            if not batch and not self._storing:
-                self.moved_at = time.monotonic()
-            old = batch and (flush or time.monotonic() - batch.started >= self._seconds)
-            if batch is None or self._storing or not (full or old):
+            if batch is None:
+                if not self._storing:
+                    self.moved_at = time.monotonic()
                 return
+            # What is old waits for all lanes, so that a slow ClickHouse gets larger inserts.
+            old = flush or time.monotonic() - batch.started >= self._seconds
+            free = next((lane for lane in self._lanes if lane not in self._storing), None)
+            if free is None or not (full or (old and not self._storing)):
+                return
+            before = next(reversed(self._storing.values()), None)
+            self._storing[free] = asyncio.create_task(self._store(batch, free, before))
             self._batch = None
-            self._storing = asyncio.create_task(self._store(batch))
 
     async def settle(self) -> None:
         """Returns when all that was taken is stored and committed."""
         while True:
             self.advance(flush=True)
-            if self._storing is None:
+            if not self._storing:
                 return
-            await asyncio.wait({self._storing})
+            await asyncio.wait(self._storing.values(), return_when=asyncio.FIRST_COMPLETED)
 
     def forget(self) -> None:
         """Drops what is not stored yet; it was not committed, so Kafka gives it again."""
         self._pending.clear()
         self._batch = None
-        if self._storing and not self._storing.done():
-            self._storing.cancel()
-            self._clickhouse.close()  # a thread that waits for an answer gets an error at once
-            self._storing = None
+        for lane, storing in list(self._storing.items()):
+            if not storing.done():
+                storing.cancel()
+                lane.clickhouse.close()  # a thread that waits for an answer gets an error at once
+                del self._storing[lane]
 
     def close(self) -> None:
-        """Ends the thread and the connection."""
-        self._thread.submit(self._clickhouse.close)
-        self._thread.shutdown(wait=False)
+        """Ends the threads and the connections."""
+        for lane in self._lanes:
+            lane.thread.submit(lane.clickhouse.close)
+            lane.thread.shutdown(wait=False)
 
     def _gather(self) -> bool:
         """Moves pending records into the batch; says whether it is full."""
@@ -121,16 +153,27 @@ class TableLoader(Generic[V]):
             batch.full = rows >= self._most_rows or batch.size >= MOST_BYTES
         return bool(self._batch and self._batch.full)
 
-    async def _store(self, batch: Batch[V]) -> None:
+    async def _store(self, batch: Batch[V], lane: _Lane, before: asyncio.Task[None] | None) -> None:
+        stored, refused = await self._insert(batch, lane)
+        LOADER_ROWS.labels(self.source.name).inc(stored)
+        rejects = batch.rejects + refused
+        for reject in rejects:
+            LOADER_SKIPPED.labels(self.source.name, reject.error.reason).inc()
+        if before:
+            await before  # offsets are committed up to here only when all before are stored
+        await self._finish(batch, rejects)
+        self.moved_at = time.monotonic()
+
+    async def _insert(self, batch: Batch[V], lane: _Lane) -> tuple[int, list[Reject]]:
+        """Stores the batch, however long ClickHouse is away."""
         name, pause, tell_at, told = self.source.name, FIRST_PAUSE_S, 0.0, ""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 with LOADER_INSERT_SECONDS.labels(name).time():
-                    stored, refused = await loop.run_in_executor(
-                        self._thread, store, self._clickhouse, batch, self._most_rows
+                    done = await loop.run_in_executor(
+                        lane.thread, store, lane.clickhouse, batch, self._most_rows
                     )
-                break
             except MailwakeError as error:
                 self.in_trouble = True
                 self.moved_at = time.monotonic()
@@ -140,12 +183,8 @@ class TableLoader(Generic[V]):
                     told, tell_at = str(error), time.monotonic() + TELL_AGAIN_S
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
-        if self.in_trouble:
-            log.info("%s: inserting again", name)
-            self.in_trouble = False
-        LOADER_ROWS.labels(name).inc(stored)
-        rejects = batch.rejects + refused
-        for reject in rejects:
-            LOADER_SKIPPED.labels(name, reject.error.reason).inc()
-        await self._finish(batch, rejects)
-        self.moved_at = time.monotonic()
+            else:
+                if self.in_trouble:
+                    log.info("%s: inserting again", name)
+                    self.in_trouble = False
+                return done

@@ -1,0 +1,80 @@
+"""Values become the columns that the tables have."""
+
+from __future__ import annotations
+
+import re
+
+from mailwake.migrate import read_migrations
+from mailwake.schemas import schemas_root
+from mailwake_enricher.loader_sources import SOURCES
+from mailwake_enricher.rows import (
+    display_columns,
+    event_columns,
+    hit_columns,
+    send_columns,
+    track_columns,
+)
+from tests.unit.loader.values import AT, ID, display, event, hit, message_id, send, track
+
+
+def columns_of_tables() -> dict[str, set[str]]:
+    """The columns that the migrations give each table, read from their text."""
+    tables: dict[str, set[str]] = {}
+    for migration in read_migrations(schemas_root() / "clickhouse"):
+        for statement in migration.statements:
+            if created := re.search(
+                r"CREATE TABLE IF NOT EXISTS (\w+)\n\(\n(.*?)\n\)", statement, re.S
+            ):
+                lines = re.findall(r"^    ([a-z_]+) +[A-Z]", created[2], re.M)
+                tables[created[1]] = set(lines)
+    return tables
+
+
+def test_every_source_fills_every_column_of_its_table() -> None:
+    made = {
+        "sends": send_columns([send()]),
+        "displays": display_columns([display()]),
+        "hits": hit_columns([hit()]),
+        "events": event_columns([event()]),
+        "tracks": track_columns([(ID, track())]),
+    }
+    assert set(made) == {source.name for source in SOURCES}
+    assert {name: set(columns) for name, columns in made.items()} == columns_of_tables()
+    assert {len(cells) for columns in made.values() for cells in columns.values()} == {1}
+
+
+def test_no_values_give_empty_columns() -> None:
+    for source in SOURCES:
+        assert {len(cells) for cells in source.columns([]).values()} == {0}
+
+
+def test_a_send() -> None:
+    columns = send_columns([send(1), send(2, tag="spring", links=[])])
+    assert columns["message_id"] == [message_id(1), message_id(2)]
+    assert columns["sent_at"] == [AT, AT]
+    assert columns["tag"] == ["", "spring"]
+    assert columns["links"] == [["https://example.com/"], []]
+    assert columns["recipients"] == [[ID], [ID]]
+
+
+def test_a_display_keeps_names_and_addresses_in_step() -> None:
+    columns = display_columns([display()])
+    assert columns["recipient_names"] == [["Bob", ""]]
+    assert columns["recipient_addresses"] == [["bob@example.com", "x@y"]]
+
+
+def test_what_is_absent_is_empty_or_null_where_empty_would_say_something() -> None:
+    columns = event_columns([event(), event(kind="click", link=0, target="https://x", tag="t")])
+    assert columns["link"] == [None, 0]
+    assert columns["target"] == ["", "https://x"]
+    assert columns["recipient_id"] == ["", ""]
+    assert hit_columns([hit()])["link"] == [None]
+
+
+def test_a_track_has_its_send_and_no_time_for_what_never_was() -> None:
+    columns = track_columns([(ID, track(3))])
+    assert columns["message_id"] == [ID]
+    assert columns["revision"] == columns["opens"] == [3]
+    assert columns["first_open_at"] == [AT]
+    assert columns["last_click_at"] == [None]
+    assert (columns["user"], columns["recipient_id"], columns["tag"]) == (["anna"], [ID], [""])
