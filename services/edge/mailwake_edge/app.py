@@ -43,6 +43,8 @@ other way round; target: the link leads to neither http nor https; method: neith
 """
 
 _KINDS: dict[str, Kind] = {"/o/": "open", "/c/": "click"}
+QUICK = tuple(_KINDS)
+"""What the paths begin with that are answered without waiting for anything."""
 _MOST = len("/o/") + MAX_TEXT
 
 

@@ -10,7 +10,6 @@ makes the records larger, not more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -22,6 +21,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from mailwake.contracts import HIT, Hit
 from mailwake.errors import UnavailableError
 from mailwake.ids import now_ms, partitions_of
+from mailwake.kafka import stop_client
 from mailwake.metrics import EDGE_NOT_KEPT, EDGE_PRODUCE_SECONDS, EDGE_PRODUCED, EDGE_QUEUED
 from mailwake.settings import Settings
 
@@ -33,6 +33,7 @@ DRAIN_S = 10.0
 """At the end, what is held has so long to reach Kafka."""
 _CLOSE_S = 2.0
 _FOLLOW_S = 10.0
+_RETIRE_S = 300.0
 _DEALT_AT_ONCE = 500  # about 2 ms of work; answers go on in between
 _RECORD_BYTES = 900_000  # below the producer's 1 MiB, with what the record has around it
 
@@ -124,9 +125,7 @@ class Publisher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._producer:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                async with asyncio.timeout(_CLOSE_S):
-                    await self._producer.stop()
+            await stop_client(self._producer, within_s=_CLOSE_S)
         if self._held:
             EDGE_NOT_KEPT.labels("stopped").inc(self._held)
             log.error("ended with %s hits that Kafka had not acknowledged", self._held)
@@ -227,12 +226,12 @@ class Publisher:
     def _renew(self, producer: Producer) -> None:
         """Gives a producer up after an error: it may never send again (fenced, out of sequence).
 
-        What other lanes have on their way with it is still sent, which is what `stop` waits for;
-        their next records go to the new one.
+        What other lanes have on their way with it is still sent, which its end waits for; their
+        next records go to the new one.
         """
         if self._producer is producer:
             self._producer = None
-            self._spawn(producer.stop())
+            self._spawn(stop_client(producer, within_s=_RETIRE_S))
 
     async def _follow_partitions(self) -> None:
         """Keeps the number of partitions up to date, from the first answer of Kafka on."""
