@@ -8,6 +8,7 @@ blocks of the same size into the same table of the same ClickHouse. They take tu
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
@@ -46,6 +47,7 @@ PARTITIONS = 8
 
 def measure() -> list[Row]:
     """One row: events, the loader beside clickhouse-driver. Takes about a minute."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics that are new have no leaders
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailwake-bench-")))
         kafka = stack.enter_context(LocalKafka(folder / "kafka"))

@@ -16,7 +16,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 
 from mailwake.clickhouse import ClickHouse
-from mailwake.kafka import MAX_REQUEST_BYTES, require_topics, start_consumer, start_producer
+from mailwake.kafka import (
+    MAX_REQUEST_BYTES,
+    require_topics,
+    start_consumer,
+    start_producer,
+    stop_client,
+)
 from mailwake.metrics import COMMITTED_AT
 from mailwake.rejects import reject_headers
 from mailwake.service import Status
@@ -38,11 +44,13 @@ STALL_S = 180.0
 MOST_REJECT_BYTES = MAX_REQUEST_BYTES - 4096
 """A value that came in the largest record is cut, for its headers must fit beside it."""
 
-SETTLE_S = 20.0
-"""How long stored rows are waited for when partitions are taken away or the service stops; what is
-not stored then is dropped, and Kafka gives it again."""
+SETTLE_S, STOP_S = 20.0, 5.0
+"""How long it is waited for rows to be stored when partitions are taken away, and when the service
+stops; what is not stored then is dropped, and Kafka gives it again."""
 
 _CONSUMER: dict[str, Any] = {
+    "session_timeout_ms": 6000,  # after a kill the partitions are free again so soon
+    "heartbeat_interval_ms": 1000,
     # What a rebalance may take: storing what was gathered.
     "rebalance_timeout_ms": int(SETTLE_S * 1000) + 10_000,
     # No records are asked for while ClickHouse is away, however long; the member stays one.
@@ -69,6 +77,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._status = status
         self._group = group
         self._topics = [source.name for source in sources]
+        self._topics += [f"{source.name}.rejected" for source in sources if source.rejects]
         self._tables = {
             settings.topic(source.name): TableLoader(
                 source,
@@ -99,14 +108,14 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
                 while not stop.is_set():
                     await self._step()
                 self._status.ready = False
-                await self._settle()
+                await self._settle(STOP_S)
             finally:
-                await self._consumer.stop()
+                await stop_client(self._consumer)
         finally:
             for table in self._tables.values():
                 table.forget()
                 table.close()
-            await self._producer.stop()
+            await stop_client(self._producer)
 
     async def _step(self) -> None:
         for table in self._tables.values():
@@ -158,21 +167,21 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Stores and commits what was read of the partitions before others get them."""
         if revoked:
-            await self._settle()
+            await self._settle(SETTLE_S)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Says what is loaded here now."""
         topics = sorted({tp.topic for tp in assigned})
         log.info("loading %d partitions of %s", len(assigned), ", ".join(topics) or "nothing")
 
-    async def _settle(self) -> None:
+    async def _settle(self, seconds: float) -> None:
         """All that was read is stored and committed, or, after a while, forgotten."""
         tables = self._tables.values()
         try:
-            async with asyncio.timeout(SETTLE_S):
+            async with asyncio.timeout(seconds):
                 await asyncio.gather(*(table.settle() for table in tables))
         except TimeoutError:
-            log.warning("not all rows could be stored in %g s; Kafka keeps the rest", SETTLE_S)
+            log.warning("not all rows could be stored in %g s; Kafka keeps the rest", seconds)
         finally:
             for table in tables:
                 table.forget()

@@ -1,0 +1,79 @@
+"""`mailwake migrate` on the real engine."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from mailwake.clickhouse import ClickHouse, ClickHouseError
+from mailwake.errors import ConfigError
+from mailwake.migrate import migrate, migrate_command
+
+TABLES = {"sends", "displays", "hits", "events", "tracks", "migrations"}
+CREATE = "CREATE TABLE IF NOT EXISTS {} (a String) ENGINE = MergeTree ORDER BY a;\n"
+
+
+@pytest.fixture
+def url(clickhouse: str) -> str:
+    """The URL of a database that is not there yet."""
+    return f"{clickhouse.rpartition('/')[0]}/t_{uuid.uuid4().hex[:12]}"
+
+
+def tables(url: str) -> set[str]:
+    client = ClickHouse(url)
+    rows = client.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
+    client.close()
+    return {name for (name,) in rows}
+
+
+def test_the_command_makes_database_and_tables_once(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLICKHOUSE_URL", url)
+    assert migrate_command(["--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("would apply 0001_tables\n")
+    with pytest.raises(ClickHouseError):
+        tables(url)  # nothing was made, not even the database
+    assert migrate_command([]) == 0
+    assert capsys.readouterr().out.startswith("applied 0001_tables\n")
+    assert tables(url) == TABLES
+    assert migrate_command([]) == 0
+    assert capsys.readouterr().out == "nothing to do: ClickHouse's tables are up to date\n"
+
+
+def test_every_table_and_column_has_its_comment(url: str) -> None:
+    migrate(url)
+    client = ClickHouse(url)
+    of_this = "FROM system.{} WHERE database = currentDatabase() AND comment = ''"
+    assert client.query(f"SELECT name {of_this.format('tables')}") == []
+    assert client.query(f"SELECT table, name {of_this.format('columns')}") == []
+    client.close()
+
+
+def test_only_what_is_missing_is_applied(url: str, tmp_path: Path) -> None:
+    (tmp_path / "0001_first.sql").write_text(CREATE.format("one"))
+    assert [str(done) for done in migrate(url, tmp_path)] == ["0001_first"]
+    (tmp_path / "0002_second.sql").write_text(CREATE.format("two") + CREATE.format("three"))
+    assert [str(done) for done in migrate(url, tmp_path)] == ["0002_second"]
+    assert tables(url) == {"one", "two", "three", "migrations"}
+
+
+def test_a_landed_file_that_was_edited_is_an_error(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "0001_first.sql"
+    file.write_text(CREATE.format("one"))
+    migrate(url, tmp_path)
+    file.write_text(CREATE.format("one") + "-- only a comment\n")
+    with pytest.raises(ConfigError, match=r"0001_first\.sql was changed after it was applied"):
+        migrate(url, tmp_path)
+
+
+def test_a_file_that_fails_is_named_and_not_recorded(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "0001_first.sql"
+    file.write_text(CREATE.format("one") + "CREATE TABLE two (a Strong) ENGINE = Memory;\n")
+    with pytest.raises(ClickHouseError, match=r"in statement 2 of 0001_first\.sql") as caught:
+        migrate(url, tmp_path)
+    assert caught.value.code == 50  # UNKNOWN_TYPE
+    file.write_text(CREATE.format("one") + CREATE.format("two"))
+    assert [str(done) for done in migrate(url, tmp_path)] == ["0001_first"]
