@@ -7,7 +7,7 @@ are shared between requests and never changed.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 Message = dict[str, Any]
 Answer = tuple[Message, Message]
@@ -125,19 +125,10 @@ def location(target: str) -> bytes:
     """The value of Location for a target: its very bytes wherever a header can hold them.
 
     What is not visible ASCII (spaces, controls, so also line ends, and letters beyond ASCII) is
-    percent-encoded as UTF-8, as RFC 3987, section 3.1 maps an IRI to a URI; a host beyond ASCII
-    becomes its IDNA form.
+    percent-encoded as UTF-8, as RFC 3987, section 3.1 maps an IRI to a URI. So is a host beyond
+    ASCII, which browsers decode again and turn into its IDNA form (URL Standard, 4.3): Python's own
+    IDNA is that of 2003, to which "straße.example" is another host.
     """
     if target.isascii() and target.isprintable() and " " not in target:
         return target.encode("ascii")
-    if not target.isascii():
-        target = _ascii_host(target)
     return quote(target, safe=_VISIBLE, errors="replace").encode("ascii")
-
-
-def _ascii_host(target: str) -> str:
-    try:
-        host = urlsplit(target).netloc.rpartition("@")[2].partition(":")[0]
-        return target.replace(host, host.encode("idna").decode("ascii"), 1) if host else target
-    except ValueError:  # no host that the DNS could know: percent-encoded like the rest
-        return target

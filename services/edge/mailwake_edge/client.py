@@ -65,8 +65,8 @@ class Clients:
         """
         if self._direct and ":" not in peer:
             # The kernel wrote it, so it need not be read: this is most requests.
-            net, _, host = peer.rpartition(".")
-            return f"{net}.0/24" if host else ""
+            network = peer.rpartition(".")[0]
+            return f"{network}.0/24" if network else ""
         address = read_address(peer)
         if address is None:
             return ""

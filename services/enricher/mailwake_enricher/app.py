@@ -35,9 +35,9 @@ from mailwake.metrics import (
 )
 from mailwake.service import Status
 from mailwake.settings import Settings
-from mailwake.topics import registry
 from mailwake_enricher.decide import Rules
 from mailwake_enricher.flusher import Flusher, Work
+from mailwake_enricher.gap import first_record
 from mailwake_enricher.process import Processor, Record, Result
 from mailwake_enricher.table import Overlay, Tracks
 from mailwake_enricher.waiting import Waiting, may_wait
@@ -111,8 +111,8 @@ def make_table(app: faust.App, settings: Settings) -> Tracks:
             "driver": "rocksdict",
             "block_cache_size": 64 * 1024 * 1024,
             "write_buffer_size": 32 * 1024 * 1024,
-            # A row lives as long as its changelog line, counted from its last write.
-            "ttl": int(registry()["tracks"].config["retention.ms"]) // 1000,
+            # Never "ttl": rocksdict 0.3.29 puts two filters on top of each other, and the inner
+            # one takes the last bytes of a row for its time; the first compaction loses rows.
         },
     )
     return cast(Tracks, table)
@@ -152,6 +152,7 @@ class Enricher:
         self._turn = asyncio.Lock()
         self._owned: set[int] = set()
         self._epoch = 0
+        self._next: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
         self._alive_at = time.monotonic()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -230,14 +231,32 @@ class Enricher:
         async with self._turn:
             if epoch != self._epoch or message.partition not in self._owned:
                 return  # taken away meanwhile; whoever has the partition now reads it again
+            tp = TP(message.topic, message.partition)
+            if not await self._is_next(tp, message.offset):
+                return
             value = message.value or b""
             record = Record(
                 self._names[message.topic], message.partition, message.offset, message.key, value
             )
             result = self._processor.process(record)
             ENRICHER_READ.labels(record.topic).inc(result.read)
-            source = (TP(message.topic, message.partition), message.offset + 1)
-            await self._submit(record.partition, result, source, len(value))
+            await self._submit(record.partition, result, (tp, message.offset + 1), len(value))
+            self._next[tp] = message.offset + 1
+
+    async def _is_next(self, tp: TP, offset: int) -> bool:
+        """Whether a record is the next of its partition; False when it was handled already.
+
+        Raises EnricherError when one was left out: Faust drops what its fetcher puts into a queue
+        while a rebalance clears it, and reads on behind.
+        """
+        expected = self._next.get(tp) or self._consumer()._committed_offset.get(tp) or 0
+        if offset > expected:
+            left_out = await first_record(self._settings, tp.topic, tp.partition, expected, offset)
+            if left_out is not None:
+                raise EnricherError(
+                    f"{tp.topic}/{tp.partition}: record {offset} came where {left_out} was next"
+                )
+        return offset >= expected
 
     async def _submit(
         self, partition: int, result: Result, source: tuple[TP, int] | None, size: int
@@ -254,7 +273,12 @@ class Enricher:
     # Partitions come and go
 
     async def _take_over(self, partitions: set[int]) -> None:
-        """Faust has recovered the table; its streams go on when this returns."""
+        """Faust has recovered the table; its streams go on when this returns.
+
+        Faust now resumes the partitions, seeks them, and resumes its flow, which clears the queues:
+        what its fetcher put there in between would be lost. With the flow suspended it waits.
+        """
+        self.app.flow_control.suspend()
         self._owned = partitions
         self._scan = self._start_task(self._find_waiting)
         self._status.progressed()
@@ -289,6 +313,7 @@ class Enricher:
                 f"partitions were taken away and Kafka took nothing for {RELEASE_S:g} s"
             ) from None
         self._flusher.forget()
+        self._next.clear()
         self._committed.clear()
         self._overlay.clear()
         self._waiting.clear()

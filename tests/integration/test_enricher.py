@@ -1,0 +1,439 @@
+"""The enricher as its own process on a real Kafka: events and tracks exact, whatever is killed.
+
+What must come out is worked out by the pure steps alone (`tests/unit/enricher` holds those to
+account), message by message, without Kafka, store or order between messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import rocksdict
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from mailwake import ids
+from mailwake.contracts import EVENT, HIT, SEND, TRACK, Hit, Send, Track
+from mailwake.kafka import start_producer
+from mailwake.settings import Settings, read_settings
+from mailwake.topics_apply import apply_topics
+from tests.running import Service, running, wait_until
+from tests.topics import lag, read_all, rewind
+from tests.unit.enricher.values import BROWSER, RULES, hit, run, send
+
+PARTITIONS = 4
+PARTITION_OF = ids.partitioner(PARTITIONS)
+SESSION_S = 15
+AGENTS = (BROWSER, "Mozilla/5.0", "GoogleImageProxy", "curl/8.9", "Outlook-iOS/2.0")
+OFFSET_KEY = b"__faust\0offset__"
+
+
+@pytest.fixture
+async def settings(kafka: str, tmp_path: Path) -> Settings:
+    made = read_settings(
+        {},
+        kafka_bootstrap=kafka,
+        topic_prefix=f"r{uuid.uuid4().hex[:8]}.",
+        partitions=PARTITIONS,
+        state=tmp_path / "state",
+    )
+    await apply_topics(made)
+    return made
+
+
+@pytest.fixture
+async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    made = await start_producer(settings, client_id="test")
+    yield made
+    await made.stop()
+
+
+class Ledger:
+    """What was sent, in order, and what must come of it."""
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
+        self._settings = settings
+        self._producer = producer
+        self._dice = random.Random(settings.topic_prefix)
+        self._stream = ids.HitStream()
+        self.now = ids.now_ms()
+        self.sends: dict[str, Send] = {}
+        self.hits: list[Hit] = []
+
+    def mails(self, count: int) -> list[str]:
+        messages = [ids.new_message_id() for _ in range(count)]
+        self.sends |= {message: send(message_id=message) for message in messages}
+        return messages
+
+    def some_hits(self, messages: Sequence[str], count: int) -> list[Hit]:
+        """Opens and clicks of persons and machines, a third of them repeats."""
+        dice = self._dice
+        made = [
+            hit(
+                hit_id=self._stream.next(),
+                at=self.now + dice.randrange(600_000),
+                message_id=dice.choice(messages),
+                agent=dice.choice(AGENTS),
+                **({"link": dice.randrange(3)} if dice.random() < 0.3 else {}),
+            )
+            for _ in range(count)
+        ]
+        self.hits += made
+        return made
+
+    async def put(self, topic: str, values: Sequence[Send | Hit], *, in_record: int = 40) -> None:
+        """Sends values in records of up to so many of a partition, in their order."""
+        by_partition: dict[int, list[Send | Hit]] = {}
+        for value in values:
+            partition = PARTITION_OF(value.message_id.encode())
+            by_partition.setdefault(partition, []).append(value)
+        for partition, mine in by_partition.items():
+            for at in range(0, len(mine), in_record):
+                value_bytes = msgspec.json.encode(mine[at : at + in_record])
+                await self.put_raw(topic, value_bytes, partition, mine[at].message_id)
+
+    async def put_raw(
+        self, topic: str, value: bytes | None, partition: int, key: str = "k"
+    ) -> None:
+        name = self._settings.topic(topic)
+        await self._producer.send(name, value, key=key.encode(), partition=partition)
+
+    async def flush(self) -> None:
+        await self._producer.flush()
+
+    def expected(self) -> tuple[dict[str, bytes], dict[str, Track]]:
+        """The events by their ids, and the tracks by message."""
+        events: dict[str, bytes] = {}
+        tracks = {message: Track() for message in self.sends}
+        for message, track in tracks.items():
+            run(track, self.sends[message])
+        for each in self.hits:
+            for event in run(tracks[each.message_id], each).events:
+                events[event.event_id] = EVENT.encode(event)
+        return events, tracks
+
+
+async def done(settings: Settings, seconds: float = 60) -> None:
+    """Waits until the workers have committed all sends and hits."""
+    deadline = time.monotonic() + seconds
+    while left := await lag(settings, "enricher", "sends", "hits"):
+        assert time.monotonic() < deadline, f"{left} records left after {seconds:g} s"
+        await asyncio.sleep(0.2)
+
+
+async def emitted(settings: Settings) -> list[tuple[str, bytes]]:
+    """Id and bytes of each event, copies and all; each stands in the partition of its message."""
+    found: list[tuple[str, bytes]] = []
+    for record in await read_all(settings, "events"):
+        events, bad = EVENT.read(record.value)
+        assert not bad
+        assert record.key == events[0].message_id.encode()
+        assert {PARTITION_OF(event.message_id.encode()) for event in events} == {record.partition}
+        found += [(event.event_id, EVENT.encode(event)) for event in events]
+    return found
+
+
+async def changelog(settings: Settings) -> dict[str, bytes]:
+    """The rows of the table as its changelog has them; each in the partition of its message."""
+    rows: dict[str, bytes] = {}
+    for record in await read_all(settings, "tracks"):
+        assert PARTITION_OF(record.key) == record.partition
+        if record.value is None:
+            rows.pop(record.key.decode(), None)
+        else:
+            rows[record.key.decode()] = record.value
+    return rows
+
+
+def stored(state: Path) -> tuple[dict[str, bytes], dict[int, int]]:
+    """The rows of a stopped worker's table, and the changelog offset of each partition."""
+    rows: dict[str, bytes] = {}
+    offsets: dict[int, int] = {}
+    for folder in sorted(state.glob("v1/tables/tracks-*.db")):
+        table = rocksdict.Rdict(str(folder), options=rocksdict.Options(raw_mode=True))
+        for key, value in table.items():
+            if key == OFFSET_KEY:
+                offsets[int(folder.stem.rpartition("-")[2])] = int(value)
+            else:
+                rows[key.decode()] = value
+        table.close()
+    return rows, offsets
+
+
+def same(row: bytes, track: Track) -> bool:
+    """Whether a row is that track, however often it was written."""
+    return msgspec.structs.replace(TRACK.decode(row), revision=track.revision) == track
+
+
+async def check(settings: Settings, ledger: Ledger, *, copies: bool) -> None:
+    """Events and tracks are exactly what they must be; `copies` of events may stand there."""
+    events, tracks = ledger.expected()
+    found = await emitted(settings)
+    assert dict(found) == events
+    assert len(set(found)) == len(events), "a copy differs from its original"
+    if not copies:
+        assert len(found) == len(events)
+    rows = await changelog(settings)
+    assert rows.keys() == tracks.keys()
+    assert [message for message, row in rows.items() if not same(row, tracks[message])] == []
+
+
+async def test_sends_and_hits_become_events_and_tracks(
+    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
+) -> None:
+    ledger = Ledger(settings, producer)
+    early, late = ledger.mails(20), ledger.mails(60)
+    before = ledger.some_hits(early, 100)
+    lost = [hit(message_id=ids.new_message_id(), at=ledger.now - 90_000_000) for _ in range(3)]
+    await ledger.put("hits", before)
+    await ledger.put("hits", lost, in_record=1)
+    await ledger.put("sends", [ledger.sends[message] for message in late])
+    await ledger.flush()
+    with Service("enricher", settings, tmp_path / "log") as worker:
+        await done(settings)
+        wait_until("the hits without a send given up", lambda: worker_counts(worker)[0] == 3)
+        assert len(await changelog(settings)) == len({each.message_id for each in before}) + 60
+
+        await ledger.put("sends", [ledger.sends[message] for message in early])
+        hits = ledger.some_hits(early + late, 1500)
+        with_copies: list[Hit] = []
+        for at, each in enumerate(hits):
+            with_copies.append(each)
+            if at % 7 == 0:
+                with_copies += [each, hits[max(0, at - 50)]]
+        await ledger.put("hits", with_copies)
+        await ledger.put("sends", [ledger.sends[message] for message in late])
+        await ledger.flush()
+        await done(settings)
+        assert worker.stop() == 0
+    await check(settings, ledger, copies=False)
+
+    unmatched = await read_all(settings, "hits.unmatched")
+    assert sorted(record.value for record in unmatched) == sorted(map(HIT.encode, lost))
+    assert {dict(record.headers)["mailwake-reason"] for record in unmatched} == {b"no_send"}
+
+    rows, offsets = stored(settings.state)
+    assert rows == await changelog(settings)
+    last: dict[int, int] = {}
+    for record in await read_all(settings, "tracks"):
+        last[record.partition] = record.offset
+    assert offsets == last, "the store does not know how far it is"
+
+
+def worker_counts(worker: Service) -> tuple[float, float]:
+    """Unmatched and rejected, as the worker's metrics tell."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.ops_port}/metrics", timeout=5) as page:
+        lines = page.read().decode().splitlines()
+
+    def total(name: str) -> float:
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{"))
+
+    return total("mailwake_enricher_unmatched_total"), total("mailwake_enricher_rejected_total")
+
+
+async def test_what_is_bad_is_rejected_once_and_the_rest_goes_on(
+    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
+) -> None:
+    ledger = Ledger(settings, producer)
+    messages = ledger.mails(10)
+    one = messages[0]
+    mine = PARTITION_OF(one.encode())
+    foreign = next(message for message in messages if PARTITION_OF(message.encode()) != mine)
+    stranger = HIT.encode(hit(message_id=one, tenant="other"))
+    neighbours = [hit(message_id=one, link=0), hit(message_id=one, link=1)]
+    await ledger.put("sends", list(ledger.sends.values()))
+    await ledger.flush()
+    bad: list[tuple[str, bytes | None, str, bytes | None]] = [
+        ("hits", b"{", "not_json", None),
+        ("hits", b"", "not_json", None),
+        ("hits", None, "not_json", b""),
+        ("hits", b"\xff\x00\x80", "not_json", None),
+        ("hits", b"[" * 200_000, "not_json", None),
+        ("hits", b'{"v":1}', "contract", None),
+        ("hits", HIT.encode(hit(message_id=foreign)), "wrong_partition", None),
+        ("sends", SEND.encode(ledger.sends[foreign]), "wrong_partition", None),
+        ("sends", b'{"a":' * 10_000, "not_json", None),
+        ("sends", b'[{"message_id":"x"}]', "contract", b'{"message_id":"x"}'),
+        ("sends", b'"' + b"x" * 1_010_000, "too_large", b'"' + b"x" * 999_999),
+    ]
+    with Service("enricher", settings, tmp_path / "log") as worker:
+        await done(settings)
+        for topic, value, _, _ in bad:
+            await ledger.put_raw(topic, value, mine)
+        parts = [HIT.encode(neighbours[0]), b'{"kind":"x"}', HIT.encode(neighbours[1])]
+        await ledger.put_raw("hits", b"[" + b",".join(parts) + b"]", mine)
+        await ledger.put_raw("hits", stranger, mine)
+        await ledger.put("hits", ledger.some_hits(messages[1:], 200))
+        await ledger.flush()
+        await done(settings)
+        assert worker_counts(worker) == (0, len(bad) + 2)
+        assert worker.ask("/health")
+        assert worker.stop() == 0
+    for topic in ("sends", "hits"):
+        wanted = [
+            (reason, value if kept is None else kept)
+            for source, value, reason, kept in bad
+            if source == topic
+        ]
+        if topic == "hits":
+            wanted += [("contract", b'{"kind":"x"}'), ("tenant_mismatch", stranger)]
+        rejected = await read_all(settings, f"{topic}.rejected")
+        heads = [dict(record.headers) for record in rejected]
+        found = [
+            (head["mailwake-reason"].decode(), record.value)
+            for head, record in zip(heads, rejected, strict=True)
+        ]
+        assert found == wanted
+        assert all(
+            head["mailwake-source"].startswith(f"{topic}/{mine}/".encode()) for head in heads
+        )
+
+    ledger.hits += neighbours
+    events, tracks = ledger.expected()
+    assert dict(await emitted(settings)) == events
+    rows = await changelog(settings)
+    # The stranger left its trace in the memory of seen hits, and nothing else.
+    assert TRACK.decode(rows.pop(one)).clicks == 2
+    assert all(same(row, tracks[message]) for message, row in rows.items())
+
+
+async def backlog(ledger: Ledger, mails: int, hits: int) -> list[str]:
+    """Sends and hits in one pile: half of the hits lie before the sends they belong to."""
+    messages = ledger.mails(mails)
+    made = ledger.some_hits(messages, hits)
+    await ledger.put("hits", made[: hits // 2])
+    await ledger.put("sends", [ledger.sends[message] for message in messages])
+    await ledger.put("hits", made[hits // 2 :])
+    await ledger.flush()
+    return messages
+
+
+async def test_killed_at_any_moment_nothing_is_lost_doubled_or_miscounted(
+    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
+) -> None:
+    ledger = Ledger(settings, producer)
+    messages = await backlog(ledger, 2000, 30_000)
+    worker = Service("enricher", settings, tmp_path / "log")
+    try:
+        for after in (0.05, 0.3, 0.6):
+            worker.start()
+            await asyncio.sleep(after)
+            worker.kill()
+        await ledger.put("hits", ledger.some_hits(messages, 5000))
+        await ledger.flush()
+        worker.start()
+        await done(settings)
+        await check(settings, ledger, copies=True)
+
+        # The folder is lost, in the middle of further work.
+        await ledger.put("hits", ledger.some_hits(messages, 20_000))
+        await ledger.flush()
+        worker.kill()
+        shutil.rmtree(settings.state)
+        worker.start()
+        await done(settings)
+        await check(settings, ledger, copies=True)
+        assert worker.stop() == 0
+        assert stored(settings.state)[0] == await changelog(settings)
+
+        # Everything is read again from the start, with the tracks as they are.
+        before, rows = await emitted(settings), await changelog(settings)
+        await rewind_when_left(settings)
+        worker.start()
+        await done(settings)
+        assert worker.stop() == 0
+        assert await emitted(settings) == before
+        assert await changelog(settings) == rows
+    finally:
+        worker.kill()
+
+
+async def rewind_when_left(settings: Settings) -> None:
+    """A static member is of its group until its session has run out, though its process ended."""
+    deadline = time.monotonic() + 2 * SESSION_S
+    while True:
+        try:
+            return await rewind(settings, "enricher", "sends", "hits")
+        except KafkaError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+async def test_another_worker_takes_over(
+    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path, how: signal.Signals
+) -> None:
+    first, second = (
+        Service(
+            "enricher",
+            replace(settings, state=tmp_path / name, worker=name),
+            tmp_path / f"{name}.log",
+        )
+        for name in ("first", "second")
+    )
+    ledger = Ledger(settings, producer)
+    with running(first, second):
+        # Both have partitions, and one falls in the middle of its work.
+        messages = await backlog(ledger, 1000, 10_000)
+        await asyncio.sleep(0.3)
+        assert first.process is not None
+        first.process.send_signal(how)
+        await ledger.put("hits", ledger.some_hits(messages, 5000))
+        await ledger.flush()
+        await done(settings, 90)
+        if how is signal.SIGSTOP:
+            # It wakes up with works in flight whose tracks are another's by now.
+            first.process.send_signal(signal.SIGCONT)
+            assert first.process.wait(30) == 70
+            assert "stood still" in first.log.read_text()
+        await ledger.put("hits", ledger.some_hits(messages, 1000))
+        await ledger.flush()
+        await done(settings)
+        assert second.stop() == 0
+    await check(settings, ledger, copies=True)
+    rows, _ = stored(tmp_path / "second")
+    assert rows == await changelog(settings)
+
+
+async def test_a_worker_says_why_it_cannot_start(settings: Settings, tmp_path: Path) -> None:
+    with Service("enricher", settings, tmp_path / "log"):
+        other = Service("enricher", replace(settings, worker="1"), tmp_path / "other.log")
+        assert ended(other) == 3
+        assert last_line(other).startswith("mailwake enricher: Another worker uses")
+    file = tmp_path / "file"
+    file.write_text("")
+    wrong = Service("enricher", replace(settings, state=file), tmp_path / "wrong.log")
+    assert ended(wrong) == 2
+    assert last_line(wrong).startswith("mailwake enricher: MAILWAKE_STATE")
+    nowhere = replace(settings, topic_prefix="none.", state=tmp_path / "s")
+    bare = Service("enricher", nowhere, tmp_path / "bare.log")
+    assert ended(bare) == 3
+    assert last_line(bare).endswith("run `mailwake topics apply`")
+
+
+def ended(service: Service) -> int:
+    service.start(wait=False)
+    assert service.process is not None
+    return service.process.wait(60)
+
+
+def last_line(service: Service) -> str:
+    return service.log.read_text().strip().splitlines()[-1]
+
+
+def test_the_oracle_keeps_the_settings_defaults() -> None:
+    made = read_settings({})
+    assert RULES.repeat_window_ms == made.repeat_window_s * 1000
+    assert RULES.join_wait_ms == made.join_wait_s * 1000
