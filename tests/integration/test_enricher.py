@@ -165,6 +165,8 @@ def stored(state: Path) -> tuple[dict[str, bytes], dict[int, int]]:
             if key == OFFSET_KEY:
                 offsets[int(folder.stem.rpartition("-")[2])] = int(value)
             else:
+                assert isinstance(key, bytes)
+                assert isinstance(value, bytes)
                 rows[key.decode()] = value
         table.close()
     return rows, offsets

@@ -32,6 +32,7 @@ async def ask(
     path: str,
     *,
     method: str = "GET",
+    query: bytes = b"",
     headers: list[tuple[bytes, bytes]] | None = None,
     client: tuple[str, int] | None = ("203.0.113.77", 4711),
 ) -> Answer:
@@ -45,7 +46,7 @@ async def ask(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode("utf-8", "surrogatepass"),
-        "query_string": b"",
+        "query_string": query,
         "root_path": "",
         "headers": headers or [],
         "client": client,

@@ -134,9 +134,11 @@ async def test_anonymous_hits_hold_no_trace_of_the_reader(edge: Asked) -> None:
 
 
 async def test_a_query_behind_a_token_changes_nothing(edge: Asked) -> None:
-    """ASGI keeps it apart from the path; mail programs and gateways add such."""
-    assert (await edge("/o/" + KEYRING.seal(OPEN))).messages == list(PIXEL)
-    assert len(edge.hits) == 1
+    """Mail programs and gateways add such."""
+    assert (await edge("/o/" + KEYRING.seal(OPEN), query=b"a=b")).messages == list(PIXEL)
+    answer = await edge("/c/" + KEYRING.seal(CLICK), query=b"url=https://evil.example/")
+    assert answer.headers[b"location"] == TARGET.encode()
+    assert len(edge.hits) == 2
 
 
 async def test_a_client_behind_a_trusted_proxy_is_found(edge: Asked) -> None:
