@@ -1,0 +1,328 @@
+"""The publisher against a producer that fails as told: order, bounds, what is counted.
+
+The real Kafka is in tests/integration/test_edge.py; it cannot be made to fail at a chosen record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+
+from mailwake.contracts import HIT, Hit
+from mailwake.errors import UnavailableError
+from mailwake.ids import HitStream, new_message_id, partitioner
+from mailwake.settings import Settings, read_settings
+from mailwake_edge import publisher as publisher_module
+from mailwake_edge.publisher import Publisher
+
+PARTITIONS = 4
+partition_of = partitioner(PARTITIONS)
+Record = tuple[int, bytes, list[Hit]]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses of a second are for people."""
+    monkeypatch.setattr(publisher_module, "RETRY_S", 0.001)
+    monkeypatch.setattr(publisher_module, "_FOLLOW_S", 0.01)
+    monkeypatch.setattr(publisher_module, "_CLOSE_S", 0.1)
+
+
+class Kafka:
+    """What Kafka holds, shared by the producers one after the other.
+
+    `fate` says of each record, by its number, what becomes of it: None (kept), an error (not kept),
+    or the word "unknown" (kept, and an error all the same).
+    """
+
+    def __init__(self, fate: Callable[[int], Exception | str | None] = lambda number: None) -> None:
+        self.partitions = PARTITIONS
+        self.records: list[Record] = []
+        self.fate = fate
+        self.away = False
+        self.number = 0
+        self.producers = 0
+        self.on_their_way: dict[int, int] = {}
+        self.overtook = False
+
+    async def connect(self) -> Producer:
+        if self.away:
+            raise UnavailableError("Kafka does not answer")
+        self.producers += 1
+        return Producer(self)
+
+    def hits(self) -> list[Hit]:
+        """The first occurrence of each hit, in the order of the partitions' records."""
+        first: dict[str, Hit] = {}
+        for _, _, hits in self.records:
+            for hit in hits:
+                first.setdefault(hit.hit_id, hit)
+        return list(first.values())
+
+
+class Producer:
+    """A producer that is of no more use after an error, as an idempotent one may be."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.kafka = kafka
+        self.broken = False
+        self.stopped = False
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        assert topic == "t.hits"
+        return set(range(self.kafka.partitions))
+
+    async def send(
+        self, topic: str, value: bytes, *, key: bytes, partition: int
+    ) -> Awaitable[object]:
+        if self.stopped:
+            raise ProducerClosed
+        self.kafka.overtook |= bool(self.kafka.on_their_way.get(partition))
+        self.kafka.on_their_way[partition] = 1
+        return asyncio.ensure_future(self._deliver(value, key, partition))
+
+    async def _deliver(self, value: bytes, key: bytes, partition: int) -> None:
+        try:
+            await asyncio.sleep(0.001)
+            number = self.kafka.number
+            self.kafka.number += 1
+            fate = OutOfOrderSequenceNumber() if self.broken else self.kafka.fate(number)
+            if fate is None or fate == "unknown":
+                hits, bad = HIT.read(value)
+                assert not bad
+                self.kafka.records.append((partition, key, hits))
+            if fate is not None:
+                self.broken = True
+                raise fate if isinstance(fate, Exception) else KafkaConnectionError("unknown")
+        finally:
+            self.kafka.on_their_way[partition] = 0
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+def made(stream: HitStream, message_id: str, target: str | None = None) -> Hit:
+    return Hit(
+        hit_id=stream.next(),
+        kind="click" if target else "open",
+        at=1,
+        tenant="acme",
+        message_id=message_id,
+        recipient=1,
+        mode="anonymous",
+        link=0 if target else None,
+        target=target,
+    )
+
+
+def some(count: int, messages: int = 50) -> list[Hit]:
+    stream = HitStream()
+    mails = [new_message_id() for _ in range(messages)]
+    return [made(stream, mails[number * 7 % messages]) for number in range(count)]
+
+
+def given_settings(**more: object) -> Settings:
+    values = {"topic_prefix": "t.", "edge_linger_ms": 1, "edge_batch_hits": 10}
+    return read_settings({}, **values | more)
+
+
+@asynccontextmanager
+async def publishing(kafka: Kafka, **more: object) -> AsyncIterator[Publisher]:
+    publisher = Publisher(given_settings(**more), kafka.connect)
+    publisher.start()
+    yield publisher
+    await publisher.stop(0.2)
+    assert not kafka.overtook, "a record was sent before the last of its partition had come"
+
+
+async def sent(publisher: Publisher) -> None:
+    async with asyncio.timeout(10):
+        while publisher.held:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+
+
+def lost(reason: str) -> float:
+    return REGISTRY.get_sample_value("mailwake_edge_not_kept_total", {"reason": reason}) or 0.0
+
+
+def assert_in_order(records: Iterable[Record], hits: list[Hit]) -> None:
+    """Each partition holds its hits, all of them, first occurrences in the order of the edge."""
+    first: dict[int, dict[str, None]] = {}
+    for partition, key, values in records:
+        assert 0 < len(values) <= 10
+        assert key == values[0].message_id.encode()
+        for hit in values:
+            assert partition_of(hit.message_id.encode()) == partition
+            first.setdefault(partition, {})[hit.hit_id] = None
+    for partition in range(PARTITIONS):
+        expected = [
+            hit.hit_id for hit in hits if partition_of(hit.message_id.encode()) == partition
+        ]
+        assert list(first.get(partition, ())) == expected
+
+
+async def test_hits_come_in_batches_in_their_partitions_in_order() -> None:
+    kafka, hits = Kafka(), some(500)
+    async with publishing(kafka) as publisher:
+        for at in range(0, 500, 25):
+            publisher.put(hits[at : at + 25])
+            await asyncio.sleep(0)
+        await sent(publisher)
+    assert_in_order(kafka.records, hits)
+    assert sum(len(values) for _, _, values in kafka.records) == 500
+    assert len(kafka.records) < 100
+    assert kafka.producers == 1
+
+
+async def test_a_hit_is_published_soon_after_the_linger() -> None:
+    kafka, hits = Kafka(), some(3)
+    async with publishing(kafka, edge_linger_ms=50) as publisher:
+        await asyncio.sleep(0.02)  # connected
+        publisher.put(hits)
+        await asyncio.sleep(0.02)
+        assert not kafka.records, "it lingers"
+        await asyncio.sleep(0.06)
+        assert publisher.held == 0
+
+
+@given(
+    fates=st.dictionaries(
+        st.integers(0, 40),
+        st.sampled_from([OutOfOrderSequenceNumber(), KafkaConnectionError(), "unknown", OSError()]),
+    ),
+    turns=st.lists(st.integers(1, 60), min_size=1, max_size=8),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_fails_nothing_is_lost_or_overtaken(
+    fates: dict[int, Exception | str], turns: list[int]
+) -> None:
+    """Any records fail in any way, some of them after Kafka has kept them."""
+
+    async def scenario() -> None:
+        kafka, hits = Kafka(fates.get), some(sum(turns), 20)
+        async with publishing(kafka) as publisher:
+            at = 0
+            for turn in turns:
+                publisher.put(hits[at : at + turn])
+                at += turn
+                await asyncio.sleep(0.001)
+            await sent(publisher)
+        assert_in_order(kafka.records, hits)
+
+    asyncio.run(scenario())
+
+
+async def test_hits_wait_while_kafka_is_away_at_the_start() -> None:
+    kafka, hits = Kafka(), some(1500)
+    kafka.away = True
+    async with publishing(kafka) as publisher:
+        publisher.put(hits)
+        await asyncio.sleep(0.02)
+        assert publisher.held == 1500
+        kafka.away = False
+        await sent(publisher)
+    assert_in_order(kafka.records, hits)
+
+
+async def test_what_does_not_fit_is_counted_and_the_first_are_kept() -> None:
+    kafka, hits = Kafka(), some(2500)
+    kafka.away = True
+    before = lost("queue_full")
+    async with publishing(kafka, edge_queue_hits=1000) as publisher:
+        for at in range(0, 2500, 30):
+            publisher.put(hits[at : at + 30])
+        assert publisher.held == 1000
+        assert lost("queue_full") == before + 1500
+        kafka.away = False
+        await sent(publisher)
+    assert_in_order(kafka.records, hits[:1000])
+
+
+async def test_the_end_sends_what_is_held() -> None:
+    kafka, hits = Kafka(), some(800)
+    publisher = Publisher(given_settings(), kafka.connect)
+    publisher.start()
+    publisher.put(hits)
+    assert await publisher.stop(10) == 0
+    assert_in_order(kafka.records, hits)
+
+
+async def test_the_end_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    kafka = Kafka()
+    kafka.away = True
+    before = lost("stopped")
+    publisher = Publisher(given_settings(), kafka.connect)
+    publisher.start()
+    publisher.put(some(7))
+    assert await publisher.stop(0.05) == 7
+    assert lost("stopped") == before + 7
+    assert "7 hits" in caplog.text
+
+
+async def test_a_record_that_would_be_too_large_is_made_of_fewer_hits() -> None:
+    stream, mail = HitStream(), new_message_id()
+    hits = [made(stream, mail, "https://example.com/" + "x" * 8000) for _ in range(400)]
+    kafka = Kafka()
+    async with publishing(kafka, edge_batch_hits=1000) as publisher:
+        publisher.put(hits)
+        await sent(publisher)
+    assert kafka.hits() == hits
+    assert all(len(HIT.encode_many(values)) <= 1_000_000 for _, _, values in kafka.records)
+
+
+async def test_a_record_that_kafka_finds_too_large_is_halved_to_the_last_hit() -> None:
+    """A broker may take less than we send; the hit that it never takes is counted and let go."""
+    stream, mail = HitStream(), new_message_id()
+    hits = [made(stream, mail) for _ in range(10)]
+    huge = hits[6].hit_id.encode()
+    before = lost("too_large")
+
+    class Narrow(Producer):
+        async def send(
+            self, topic: str, value: bytes, *, key: bytes, partition: int
+        ) -> Awaitable[object]:
+            if huge in value:
+                raise MessageSizeTooLargeError
+            return await super().send(topic, value, key=key, partition=partition)
+
+    class NarrowKafka(Kafka):
+        async def connect(self) -> Producer:
+            return Narrow(self)
+
+    kafka = NarrowKafka()
+    async with publishing(kafka) as publisher:
+        publisher.put(hits)
+        await sent(publisher)
+    assert kafka.hits() == hits[:6] + hits[7:]
+    assert lost("too_large") == before + 1
+
+
+async def test_new_partitions_come_into_use_without_a_break() -> None:
+    kafka, hits = Kafka(), some(400)
+    async with publishing(kafka) as publisher:
+        publisher.put(hits[:200])
+        await sent(publisher)
+        kafka.partitions = 8
+        for at in range(200, 400, 10):
+            publisher.put(hits[at : at + 10])
+            await asyncio.sleep(0.002)
+        await sent(publisher)
+    assert len({partition for partition, _, _ in kafka.records}) == 8
+    by_message: dict[str, list[str]] = {}
+    for _, _, values in kafka.records:
+        for hit in values:
+            by_message.setdefault(hit.message_id, []).append(hit.hit_id)
+    assert all(numbers == sorted(numbers) for numbers in by_message.values())
+    assert sum(map(len, by_message.values())) == 400

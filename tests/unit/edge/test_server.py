@@ -1,0 +1,193 @@
+"""The protocol's limits and its turns, with bytes in and bytes out and no socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from mailwake_edge.server import MAX_REQUEST_BYTES, REQUEST_DEADLINE_S, Protocol, Turn, configure
+
+
+class Wire(asyncio.Transport):
+    """A connection that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = self.aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("203.0.113.77", 4711) if name in ("peername", "sockname") else default
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the path."""
+    body = scope["path"].encode()
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def broken(scope: Any, receive: Any, send: Any) -> None:
+    raise RuntimeError("broken")
+
+
+def connect(app: Any = echo, turn: Turn | None = None) -> tuple[Protocol, Wire]:
+    config = configure(app)
+    config.load()
+    protocol, wire = Protocol(config, turn or Turn(), {}), Wire()
+    protocol.connection_made(wire)
+    return protocol, wire
+
+
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def request(path: str, more: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: t.example\r\n{more}\r\n".encode()
+
+
+@pytest.mark.parametrize("path", ["/o/abc", "/c/abc", "/ready"])
+async def test_a_request_is_answered_in_the_next_turn(path: str) -> None:
+    protocol, wire = connect()
+    protocol.data_received(request(path))
+    assert not wire.written
+    await turns()
+    assert wire.written.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert wire.written.endswith(b"\r\n\r\n" + path.encode())
+    assert not wire.closed
+
+
+async def test_requests_of_one_packet_are_answered_in_their_order() -> None:
+    protocol, wire = connect()
+    paths = [f"/{'oc'[number % 2]}/{number}" for number in range(20)] + ["/ready", "/o/last"]
+    protocol.data_received(b"".join(map(request, paths)))
+    await turns(60)
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in wire.written.split(b"HTTP/1.1 200 OK")[1:]]
+    assert [body.decode() for body in bodies] == paths
+
+
+async def test_a_fault_of_the_application_is_a_500_for_that_request_alone() -> None:
+    turn = Turn()
+    bad, bad_wire = connect(broken, turn)
+    good, good_wire = connect(echo, turn)
+    bad.data_received(request("/o/a"))
+    good.data_received(request("/o/b"))
+    await turns()
+    assert b" 500 " in bad_wire.written
+    assert good_wire.written.endswith(b"/o/b")
+
+
+async def test_a_client_that_does_not_read_is_waited_for() -> None:
+    """What waits goes on as a task: answers come when the client reads again."""
+    turn = Turn()
+    slow, wire = connect(echo, turn)
+    slow.pause_writing()
+    slow.data_received(request("/o/slow"))
+    await turns()
+    assert not wire.written
+    assert len(turn.tasks) == 1
+    other, other_wire = connect(echo, turn)
+    other.data_received(request("/o/other"))
+    await turns()
+    assert other_wire.written.endswith(b"/o/other")
+    slow.resume_writing()
+    await turns(10)
+    assert wire.written.endswith(b"/o/slow")
+    assert not turn.tasks
+
+
+async def test_a_client_that_leaves_while_it_is_waited_for_leaves_nothing() -> None:
+    turn = Turn()
+    slow, _ = connect(echo, turn)
+    slow.pause_writing()
+    slow.data_received(request("/o/slow"))
+    await turns()
+    slow.connection_lost(None)
+    await turns(10)
+    assert not turn.tasks
+    assert not turn.connections
+
+
+async def test_the_end_can_break_off_what_waits() -> None:
+    """Twice, for uvicorn takes the first for a fault and wants to answer with a 500."""
+    turn = Turn()
+    slow, _ = connect(echo, turn)
+    slow.pause_writing()
+    slow.data_received(request("/o/slow"))
+    await turns()
+    (task,) = turn.tasks
+    for _ in range(2):
+        task.cancel()
+        await turns(10)
+    assert not turn.tasks
+
+
+@pytest.mark.parametrize("step", [100, 5_000, 200_000])
+@pytest.mark.parametrize("start", [b"GET /o/", b"GET / HTTP/1.1\r\nHost: a\r\nX: "])
+async def test_a_request_that_does_not_end_is_cut_off(start: bytes, step: int) -> None:
+    protocol, wire = connect()
+    protocol.data_received(start)
+    given = 0
+    while not wire.closed:
+        protocol.data_received(b"a" * step)
+        given += step
+        assert given <= MAX_REQUEST_BYTES + step
+    assert given + len(start) > MAX_REQUEST_BYTES
+
+
+async def test_a_body_that_does_not_end_is_cut_off_and_not_kept() -> None:
+    protocol, wire = connect()
+    protocol.data_received(b"POST /o/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+    await turns()
+    for _ in range(MAX_REQUEST_BYTES // 1000 + 1):
+        protocol.data_received(b"a" * 1000)
+    assert wire.closed
+    assert wire.written.count(b"HTTP/1.1") == 1
+    assert len(protocol.cycle.body) == 0
+
+
+async def test_many_requests_on_a_connection_are_not_one_large_one() -> None:
+    protocol, wire = connect()
+    sent = 0
+    while sent < 3 * MAX_REQUEST_BYTES:
+        data = request("/o/a", "X: " + "a" * 8000 + "\r\n")
+        for part in (data[:3000], data[3000:6000], data[6000:]):
+            protocol.data_received(part)
+            sent += len(part)
+        await turns()
+    assert not wire.closed
+
+
+async def test_a_connection_that_brings_no_request_is_closed_in_time() -> None:
+    protocol, wire = connect()
+    protocol.close_when_late(100.0)
+    protocol.data_received(request("/o/a"))
+    await turns()
+    protocol.close_when_late(105.0)
+    protocol.data_received(b"GET /o/b HTT")
+    protocol.close_when_late(105.0 + REQUEST_DEADLINE_S)
+    assert not wire.closed
+    protocol.data_received(b"P/1.1\r\n")
+    protocol.close_when_late(105.1 + REQUEST_DEADLINE_S)
+    assert wire.aborted
