@@ -127,7 +127,7 @@ def made_event(dice: random.Random, hit_id: str, number: int) -> Event:
 async def publish(settings: Settings, records: list[tuple[int, list[Event]]]) -> None:
     """Fills the topic `events`."""
     await apply_topics(settings)
-    producer = await start_producer(settings, client_id="bench")
+    producer = await start_producer(settings, client_id="bench", compression="zstd")
     try:
         for partition, record in records:
             key = record[0].message_id.encode()
