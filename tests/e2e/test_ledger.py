@@ -16,8 +16,6 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from mailwake.publish import publish
-from mailwake.topics_apply import apply_topics
 
 from mailwake import ids
 from mailwake.clickhouse import ClickHouse
@@ -25,8 +23,10 @@ from mailwake.contracts import ALERT, HIT, Hit, Send
 from mailwake.kafka import start_producer
 from mailwake.keyring import new_keyring, read_keyring
 from mailwake.migrate import migrate
+from mailwake.publish import publish
 from mailwake.settings import Settings
 from mailwake.tokens import Token
+from mailwake.topics_apply import apply_topics
 from tests.e2e.ledger import LINKS, Ledger, make_ledger
 from tests.running import Service, free_port, running, wait_until
 from tests.topics import lag, read_all, rewind
@@ -40,7 +40,7 @@ GROUPS = {
 DEEP = b'{"a":' * 20_000 + b"1" + b"}" * 20_000
 POISON = {
     "sends": [b"{", b'{"v":1}', DEEP, b"\xff\xfe", b""],
-    "hits": [b"no json", b'{"hit_id":7}', DEEP, b"[[]]", b"null"],
+    "hits": [b"no json", b'{"hit_id":7}', DEEP, b"null"],
 }
 
 
@@ -64,7 +64,9 @@ def settings(kafka: str, clickhouse: str, tmp_path: Path) -> Iterator[Settings]:
     asyncio.run(apply_topics(settings))
     migrate(settings.clickhouse_url)
     yield settings
-    ClickHouse(clickhouse).execute(f"DROP DATABASE {name}")
+    server = ClickHouse(clickhouse)
+    server.execute(f"DROP DATABASE {name}")
+    server.close()
 
 
 def test_the_whole_way_equals_the_ledger(settings: Settings, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_the_whole_way_equals_the_ledger(settings: Settings, tmp_path: Path) -> 
     through_edge = make_ledger(seed=21, sends=40, hits=0).sends
 
     def service(name: str, **changes: Any) -> Service:
-        log = tmp_path / f"{name}-{len(list(tmp_path.glob('*.log')))}.log"
+        log = tmp_path / f"{name}-{changes.get('worker', 0)}.log"
         return Service(name, replace(settings, **changes), log)
 
     workers = [
@@ -132,7 +134,7 @@ async def _publish_hits(settings: Settings, hits: Sequence[Hit]) -> None:
             batch.append(hit)
             if len(batch) == 40:
                 await _send_batch(producer, settings, batch, partition_of)
-        for batch in gathered.values():
+        for batch in filter(None, gathered.values()):
             await _send_batch(producer, settings, batch, partition_of)
     finally:
         await producer.stop()
@@ -173,6 +175,8 @@ async def _publish_poison(settings: Settings, ledger: Ledger) -> Counter[tuple[s
             for value in values:
                 await producer.send_and_wait(settings.topic(topic), value, key=b"poison")
                 expected[topic, value] += 1
+        await producer.send_and_wait(settings.topic("hits"), b"[[]]", key=b"poison")
+        expected["hits", b"[]"] += 1  # of an array, the part that is bad
         right = partition_of(send.message_id.encode())
         mixed = b"[" + HIT.encode(stranger) + b',{"broken":true}]'
         await producer.send_and_wait(settings.topic("hits"), mixed, partition=right)
@@ -251,8 +255,8 @@ def _rewind_when_empty(settings: Settings, group: str, topics: Sequence[str]) ->
 def _compare(settings: Settings, ledger: Ledger, expected_events: int) -> None:
     clickhouse = ClickHouse(settings.clickhouse_url)
     rows = clickhouse.query(
-        "SELECT lower(hex(event_id)), lower(hex(hit_id)), toString(kind),"
-        " toUnixTimestamp64Milli(at), lower(hex(message_id)), link, toString(verdict), first,"
+        "SELECT event_id, hit_id, kind,"
+        " toUnixTimestamp64Milli(at), message_id, link, verdict, first,"
         " revision FROM events FINAL"
     )
     events = {row[0]: row[1:] for row in rows}
@@ -260,7 +264,7 @@ def _compare(settings: Settings, ledger: Ledger, expected_events: int) -> None:
     for event in ledger.events.values():
         assert events[event.event_id] == (*astuple(event)[1:], 1)
     tracks = clickhouse.query(
-        "SELECT lower(hex(message_id)), opens, clicks, machine_opens, machine_clicks, repeats,"
+        "SELECT message_id, opens, clicks, machine_opens, machine_clicks, repeats,"
         " toUnixTimestamp64Milli(first_open_at), toUnixTimestamp64Milli(last_open_at),"
         " toUnixTimestamp64Milli(first_click_at), toUnixTimestamp64Milli(last_click_at), clicked"
         " FROM tracks FINAL"
