@@ -210,16 +210,16 @@ class Publisher:
     async def _connected(self) -> Producer:
         """The producer, once Kafka answers."""
         async with self._connecting:
-            was_away = False
+            told = ""
             while self._producer is None:
                 try:
                     self._producer = await self._connect()
                 except (UnavailableError, KafkaError) as error:
-                    if not was_away:
+                    if str(error) != told:
                         log.warning("%s. Requests are answered, hits wait", error)
-                    was_away = True
+                        told = str(error)
                     await asyncio.sleep(RETRY_S)
-            if was_away:
+            if told:
                 log.info("Kafka answers, hits go on")
             return self._producer
 

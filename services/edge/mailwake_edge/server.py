@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import types
 from collections.abc import Coroutine, Generator, Iterator
@@ -184,7 +185,10 @@ def listen(host: str, port: int) -> socket.socket:
             address, family=family, backlog=2048, dualstack_ipv6=host == "::"
         )
     except OSError as error:
+        # create_server adds to the text of the system, and numbers of getaddrinfo are its own.
+        lookup = isinstance(error, socket.gaierror)
+        why = error.strerror if lookup or not error.errno else os.strerror(error.errno)
         raise UnavailableError(
-            f"The edge cannot listen on port {port} of {host} ({error.strerror}); free it, or set "
+            f"The edge cannot listen on port {port} of {host} ({why}); free it, or set "
             "MAILWAKE_EDGE_HOST and MAILWAKE_EDGE_PORT"
         ) from None
