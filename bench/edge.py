@@ -40,8 +40,8 @@ from mailwake_local.ports import HOST, free_port
 AIM = 0.75
 CONNECTIONS = 64
 TOKENS = 20_000
-ROUNDS = 3
-SECONDS = 4
+ROUNDS = 5
+SECONDS = 3
 DEADLINE_S = 30.0
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.3.1"
@@ -65,7 +65,7 @@ end
 
 
 def measure() -> list[Row]:
-    """Two rows, pixels and clicks. Takes about a minute. Raises UnavailableError without wrk."""
+    """Two rows, pixels and clicks. Takes 90 seconds. Raises UnavailableError without wrk."""
     if not shutil.which("wrk"):
         raise UnavailableError("wrk is not installed; `apt-get install -y wrk` does it")
     cores = sorted(os.sched_getaffinity(0))

@@ -179,7 +179,7 @@ class Settings:
     )
     edge_linger_ms: int = setting(
         "MAILWAKE_EDGE_LINGER_MS",
-        "25",
+        "50",
         whole(0, 1000),
         "How long the edge gathers hits before it publishes them, in milliseconds.",
     )

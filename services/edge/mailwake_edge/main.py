@@ -33,7 +33,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     listener = listen(settings.edge_host, settings.edge_port)
     publisher = Publisher(settings, partial(connect, settings))
     edge = Edge(keyring.open, publisher.put, Clients(settings.trusted_proxies), rest(status))
-    # Requests leave next to nothing for the garbage collector, and Python's own threshold, 700, has
+    # Requests leave nothing for the garbage collector to find, and Python's own threshold, 700, has
     # it look every 30 of them. What stands at the start is never garbage.
     gc.collect()
     gc.freeze()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -62,7 +61,7 @@ class _Lane:
     """One partition: the hits that wait, and the task that sends them while there are any."""
 
     partition: int
-    hits: deque[_Held] = field(default_factory=deque)
+    hits: list[_Held] = field(default_factory=list)
     sending: asyncio.Task[None] | None = None
 
 
@@ -143,8 +142,9 @@ class Publisher:
         hits = self._inbox[:_DEALT_AT_ONCE]
         del self._inbox[:_DEALT_AT_ONCE]
         partitions = partitions_of([hit[0] for hit in hits], len(self._lanes))
+        appends = [lane.hits.append for lane in self._lanes]
         for hit, partition in zip(hits, partitions, strict=True):
-            self._lanes[partition].hits.append(hit)
+            appends[partition](hit)
         for lane in self._lanes:
             if lane.hits and lane.sending is None:
                 lane.sending = self._spawn(self._empty(lane))
@@ -166,8 +166,9 @@ class Publisher:
     async def _empty(self, lane: _Lane) -> None:
         """Publishes what waits in a lane, one record after the other, until nothing does."""
         while lane.hits:
-            count = min(len(lane.hits), self._batch)
-            await self._publish(lane.partition, [lane.hits.popleft() for _ in range(count)])
+            hits = lane.hits[: self._batch]
+            del lane.hits[: self._batch]
+            await self._publish(lane.partition, hits)
         lane.sending = None
 
     async def _publish(self, partition: int, hits: list[_Held]) -> None:
