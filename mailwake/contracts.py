@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$(?!\\n)")]
 Tenant = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,19}$(?!\\n)")]
 User = Annotated[str, Meta(pattern="^[^@/\\s\\x00-\\x1f\\x85\\ufeff]{1,64}$(?!\\n)")]
-Millis = Annotated[int, Meta(ge=0, le=1 << 48)]
+Millis = Annotated[int, Meta(ge=0, le=1 << 42)]
 Count = Annotated[int, Meta(ge=0, le=1 << 31)]
 Revision = Annotated[int, Meta(ge=1, le=1 << 31)]
 Index = Annotated[int, Meta(ge=0, lt=1 << 16)]
