@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
-import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
@@ -21,17 +19,15 @@ from mailwake import ids
 from mailwake.clickhouse import ClickHouse
 from mailwake.contracts import ALERT, HIT, Hit, Send
 from mailwake.kafka import start_producer
-from mailwake.keyring import new_keyring, read_keyring
-from mailwake.migrate import migrate
+from mailwake.keyring import read_keyring
 from mailwake.publish import publish
 from mailwake.settings import Settings
 from mailwake.tokens import Token
-from mailwake.topics_apply import apply_topics
+from tests.e2e.conftest import PARTITIONS
 from tests.e2e.ledger import LINKS, Ledger, make_ledger
-from tests.running import Service, free_port, running, wait_until
+from tests.running import Service, running, wait_until
 from tests.topics import lag, read_all, rewind
 
-PARTITIONS = 4
 GROUPS = {
     "enricher": ("sends", "hits"),
     "loader": ("sends", "displays", "hits", "events", "tracks"),
@@ -42,31 +38,6 @@ POISON = {
     "sends": [b"{", b'{"v":1}', DEEP, b"\xff\xfe", b""],
     "hits": [b"no json", b'{"hit_id":7}', DEEP, b"null"],
 }
-
-
-@pytest.fixture
-def settings(kafka: str, clickhouse: str, tmp_path: Path) -> Iterator[Settings]:
-    """An installation of its own on the shared Kafka and ClickHouse."""
-    name = f"e2e_{uuid.uuid4().hex[:8]}"
-    keyring = tmp_path / "keys.json"
-    new_keyring().write(keyring)
-    port = free_port()
-    settings = Settings(
-        kafka_bootstrap=kafka,
-        clickhouse_url=clickhouse.rpartition("/")[0] + "/" + name,
-        topic_prefix=f"{name}.",
-        partitions=PARTITIONS,
-        keyring=keyring,
-        edge_port=port,
-        tracking_url=f"http://127.0.0.1:{port}",
-        loader_seconds=0.2,
-    )
-    asyncio.run(apply_topics(settings))
-    migrate(settings.clickhouse_url)
-    yield settings
-    server = ClickHouse(clickhouse)
-    server.execute(f"DROP DATABASE {name}")
-    server.close()
 
 
 def test_the_whole_way_equals_the_ledger(settings: Settings, tmp_path: Path) -> None:

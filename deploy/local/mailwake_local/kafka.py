@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, NoReturn, Self
 
 from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake_local import jars, kafka_settings
@@ -359,8 +359,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kafka-home", default=os.environ.get("KAFKA_HOME"))
     arguments = parser.parse_args(argv)
 
+    def end(*_: object) -> NoReturn:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # once is enough: Kafka is being stopped
+        sys.exit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, end)
     try:
         with LocalKafka(
             arguments.data,
