@@ -64,7 +64,8 @@ def test_a_browser_loads_the_pixel_once_and_follows_a_link(
     tracker = Tracker(read_keyring(settings.keyring), settings.tracking_url)
     mail = importlib.resources.files("mailwake").joinpath("data", "demo.eml").read_bytes()
     tracked = tracker.instrument(mail, tenant="acme", user="ben")
-    body = email.message_from_bytes(tracked.message, policy=email.policy.default).get_body(("html",))
+    parsed = email.message_from_bytes(tracked.message, policy=email.policy.default)
+    body = parsed.get_body(("html",))
     assert body is not None
     page = tmp_path / "mail.html"
     page.write_text(body.get_content(), encoding="utf-8")
