@@ -11,6 +11,7 @@ import random
 import shutil
 import signal
 import time
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -20,11 +21,10 @@ import msgspec
 import pytest
 import rocksdict
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from mailwake import ids
 from mailwake.contracts import EVENT, HIT, SEND, TRACK, Hit, Send, Track
-from mailwake.kafka import start_producer
+from mailwake.kafka import start_admin, start_producer
 from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
 from tests.running import Service, running, wait_until
@@ -234,8 +234,6 @@ async def test_sends_and_hits_become_events_and_tracks(
 
 def worker_counts(worker: Service) -> tuple[float, float]:
     """Unmatched and rejected, as the worker's metrics tell."""
-    import urllib.request
-
     with urllib.request.urlopen(f"http://127.0.0.1:{worker.ops_port}/metrics", timeout=5) as page:
         lines = page.read().decode().splitlines()
 
@@ -351,26 +349,31 @@ async def test_killed_at_any_moment_nothing_is_lost_doubled_or_miscounted(
         assert stored(settings.state)[0] == await changelog(settings)
 
         # Everything is read again from the start, with the tracks as they are.
-        before, rows = await emitted(settings), await changelog(settings)
-        await rewind_when_left(settings)
+        before, rows = sorted(await emitted(settings)), await changelog(settings)
+        await left(settings)
+        await rewind(settings, "enricher", "sends", "hits")
         worker.start()
         await done(settings)
         assert worker.stop() == 0
-        assert await emitted(settings) == before
+        assert sorted(await emitted(settings)) == before
         assert await changelog(settings) == rows
     finally:
         worker.kill()
 
 
-async def rewind_when_left(settings: Settings) -> None:
-    """A static member is of its group until its session has run out, though its process ended."""
-    deadline = time.monotonic() + 2 * SESSION_S
-    while True:
-        try:
-            return await rewind(settings, "enricher", "sends", "hits")
-        except KafkaError:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(1)
+async def left(settings: Settings) -> None:
+    """Waits until the group is empty: a static member, as the worker is, stays in it until its
+    session has run out, though its process ended.
+    """
+    admin = await start_admin(settings)
+    group = settings.topic("enricher")
+    try:
+        deadline = time.monotonic() + 2 * SESSION_S
+        while (await admin.describe_consumer_groups([group]))[0].groups[0][2] != "Empty":
+            assert time.monotonic() < deadline, "the worker is still a member"
+            await asyncio.sleep(0.5)
+    finally:
+        await admin.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
@@ -409,8 +412,15 @@ async def test_another_worker_takes_over(
     assert rows == await changelog(settings)
 
 
-async def test_a_worker_says_why_it_cannot_start(settings: Settings, tmp_path: Path) -> None:
+async def test_a_worker_says_why_it_cannot_start(
+    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
+) -> None:
+    ledger = Ledger(settings, producer)
+    ledger.mails(20)
+    await ledger.put("sends", list(ledger.sends.values()))
+    await ledger.flush()
     with Service("enricher", settings, tmp_path / "log"):
+        await done(settings)
         other = Service("enricher", replace(settings, worker="1"), tmp_path / "other.log")
         assert ended(other) == 3
         assert last_line(other).startswith("mailwake enricher: Another worker uses")
@@ -419,6 +429,11 @@ async def test_a_worker_says_why_it_cannot_start(settings: Settings, tmp_path: P
     wrong = Service("enricher", replace(settings, state=file), tmp_path / "wrong.log")
     assert ended(wrong) == 2
     assert last_line(wrong).startswith("mailwake enricher: MAILWAKE_STATE")
+    foreign = replace(settings, topic_prefix=f"r{uuid.uuid4().hex[:8]}.")
+    await apply_topics(foreign)
+    of_another = Service("enricher", foreign, tmp_path / "foreign.log")
+    assert ended(of_another) == 2
+    assert "holds more than the topic" in last_line(of_another)
     nowhere = replace(settings, topic_prefix="none.", state=tmp_path / "s")
     bare = Service("enricher", nowhere, tmp_path / "bare.log")
     assert ended(bare) == 3

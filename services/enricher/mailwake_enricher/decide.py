@@ -14,7 +14,7 @@ from typing import Literal
 from mailwake.contracts import PERSON, Event, Hit, Mode, Send, Track, TrackedSend
 from mailwake.ids import event_id
 from mailwake_enricher.classify import classify
-from mailwake_enricher.seen import see
+from mailwake_enricher.seen import LAST, see
 
 DropReason = Literal["duplicate", "not_tracked", "repeat"]
 """Why a hit gave no event."""
@@ -36,10 +36,16 @@ window) older than the newest, above `READERS` the oldest; 40 keep the hottest t
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that deciding needs, in milliseconds."""
+    """The settings that deciding needs, in milliseconds.
+
+    Attributes:
+        keep_ms: how long after its last sign of life a track is kept; as long as `tracks` keeps a
+            record (schemas/topics/tracks.yaml).
+    """
 
     repeat_window_ms: int
     join_wait_ms: int
+    keep_ms: int = 180 * 86_400_000
 
 
 @dataclass(slots=True)
@@ -101,6 +107,13 @@ def due_at(track: Track, rules: Rules) -> int:
     """When the waiting hits are given up, in milliseconds; 0 when none waits."""
     oldest = min((hit.at for hit in track.waiting), default=None)
     return 0 if oldest is None else oldest + rules.join_wait_ms
+
+
+def is_over(track: Track, now: int, rules: Rules) -> bool:
+    """Whether the track has lived its time: nothing was sent or fetched for so long."""
+    seconds = max((entry[LAST] for entry in track.seen.values()), default=0)
+    sent_at = track.send.sent_at if track.send else 0
+    return not track.waiting and max(seconds * 1000, sent_at) + rules.keep_ms <= now
 
 
 def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: Outcome) -> None:

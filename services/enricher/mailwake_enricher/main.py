@@ -30,7 +30,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     go on.
     """
     # Faust costs most of a second to import, and a wrong setting should be told at once.
-    from mailwake_enricher.app import Enricher
+    from mailwake_enricher.worker import Enricher
 
     for library in ("faust", "mode"):
         logging.getLogger(library).setLevel(logging.WARNING)

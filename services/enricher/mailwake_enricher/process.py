@@ -31,6 +31,7 @@ from mailwake_enricher.decide import (
     Rules,
     UnmatchedReason,
     is_due,
+    is_over,
     take_hit,
     take_send,
 )
@@ -101,11 +102,15 @@ class Processor:
         return self._sends(record) if record.topic == "sends" else self._hits(record)
 
     def expire(self, partition: int, message_ids: Iterable[str], now: int) -> Result:
-        """Gives up the waiting hits of those tracks that are due at `now` (milliseconds)."""
+        """Forgets those tracks that are over at `now` (milliseconds).
+
+        Of those that waited too long for their send the hits are given up; see `is_over` for the
+        others.
+        """
         result = Result()
         outcome = Outcome()
         for message_id, track in self._load(partition, message_ids).items():
-            if is_due(track, now, self._rules):
+            if is_due(track, now, self._rules) or is_over(track, now, self._rules):
                 outcome.unmatched += [(hit, "no_send") for hit in track.waiting]
                 result.tracks[message_id] = None
                 result.rows.append((message_id.encode(), None))

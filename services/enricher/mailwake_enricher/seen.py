@@ -22,7 +22,7 @@ FORGET_MS = 14 * 86_400_000
 """A stream is forgotten so long after its last hit. No copy of a hit can come later: `hits` keeps
 a record for 7 days (schemas/topics/hits.yaml), and the edge's spool is drained within days."""
 
-_FLOOR, _LAST, _NUMBERS = 0, 1, 2
+FLOOR, LAST, _NUMBERS = 0, 1, 2
 _REPLAYED = "r"
 
 Seen = dict[str, list[int]]
@@ -49,21 +49,21 @@ def see(seen: Seen, hit_id: str, at: int, *, replayed: bool = False) -> bool:
         seen[name] = [0, at // 1000, number]
     else:
         place = bisect_left(entry, number, _NUMBERS)
-        if number <= entry[_FLOOR] or (place < len(entry) and entry[place] == number):
+        if number <= entry[FLOOR] or (place < len(entry) and entry[place] == number):
             return False
         entry.insert(place, number)
-        entry[_LAST] = max(entry[_LAST], at // 1000)
+        entry[LAST] = max(entry[LAST], at // 1000)
         if len(entry) - _NUMBERS > WINDOW:
             _fold(entry)
     if len(seen) > 2 and sum(map(len, seen.values())) - _NUMBERS * len(seen) > NUMBERS:
         full = (kept for kept in seen.values() if len(kept) > _NUMBERS)
-        _fold(min(full, key=lambda kept: kept[_LAST]))
+        _fold(min(full, key=lambda kept: kept[LAST]))
     return True
 
 
 def _fold(entry: list[int]) -> None:
     """Lets the smallest number be told by the floor."""
-    entry[_FLOOR] = entry.pop(_NUMBERS)
+    entry[FLOOR] = entry.pop(_NUMBERS)
 
 
 def _forget(seen: Seen, now: int) -> None:
@@ -73,4 +73,4 @@ def _forget(seen: Seen, now: int) -> None:
 
 def _newest(name: str, entry: list[int]) -> int:
     """The later of a stream's start, which its name tells (`mailwake.ids`), and its last hit."""
-    return max(int(name.removeprefix(_REPLAYED), 16) >> 20, entry[_LAST] * 1000)
+    return max(int(name.removeprefix(_REPLAYED), 16) >> 20, entry[LAST] * 1000)

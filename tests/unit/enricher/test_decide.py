@@ -15,6 +15,7 @@ from mailwake_enricher.decide import (
     Rules,
     due_at,
     is_due,
+    is_over,
     take_hit,
     take_send,
 )
@@ -197,6 +198,19 @@ def test_waiting_hits_are_given_up_by_the_oldest() -> None:
     assert is_due(track, NOW + RULES.join_wait_ms, RULES)
     run(track, send())
     assert not is_due(track, NOW + RULES.join_wait_ms, RULES)
+
+
+def test_a_track_is_over_so_long_after_its_last_sign_of_life() -> None:
+    track = Track()
+    run(track, send(sent_at=NOW - 5000))
+    assert not is_over(track, NOW - 5001 + RULES.keep_ms, RULES)
+    assert is_over(track, NOW - 5000 + RULES.keep_ms, RULES)
+    run(track, hit(at=NOW, agent="curl/8"))
+    assert not is_over(track, NOW - 1 + RULES.keep_ms, RULES)
+    assert is_over(track, NOW + RULES.keep_ms, RULES)
+    waiting = Track()
+    run(waiting, hit(at=NOW))
+    assert not is_over(waiting, NOW + RULES.keep_ms, RULES)
 
 
 def test_a_hit_of_another_tenant_is_refused_now_and_after_waiting() -> None:

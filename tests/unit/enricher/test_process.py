@@ -217,6 +217,16 @@ def test_what_waited_too_long_is_unmatched_and_forgotten() -> None:
     assert table.rows == {}
 
 
+def test_a_track_that_is_over_is_forgotten() -> None:
+    table = Table()
+    table.take("sends", SEND.encode(send()))
+    table.take("hits", HIT.encode(hit(at=NOW)))
+    assert table.processor.expire(PARTITION, [MESSAGE], NOW).rows == []
+    result = table.keep(table.processor.expire(PARTITION, [MESSAGE], NOW + RULES.keep_ms))
+    assert (result.rows, result.outputs) == ([(MESSAGE.encode(), None)], [])
+    assert table.rows == {}
+
+
 def test_a_replayed_hit_joins_its_late_send_once() -> None:
     table = Table()
     early = hit(at=NOW)
@@ -233,7 +243,7 @@ def test_a_late_send_is_not_given_up() -> None:
     table = Table()
     table.take("hits", HIT.encode(hit()))
     table.take("sends", SEND.encode(send()))
-    result = table.processor.expire(PARTITION, [MESSAGE], NOW + 10 * RULES.join_wait_ms)
+    result = table.processor.expire(PARTITION, [MESSAGE], NOW + 2 * RULES.join_wait_ms)
     assert (result.outputs, result.rows) == ([], [])
 
 
