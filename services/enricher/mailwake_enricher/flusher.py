@@ -65,7 +65,12 @@ class Flusher:
         overlay: Overlay,
         check: Callable[[], None],
     ) -> None:
-        """`check` is called before anything is written for good and raises when it must not be."""
+        """`check` is called before anything is written for good and raises when it must not be.
+
+        That is asked of every request of the producer too: after the process stood still, what lies
+        in its batches would overwrite the rows of the worker that has taken over.
+        """
+        _guard(producer, check)
         self._settings = settings
         self._producer = producer
         self._table = table
@@ -201,6 +206,16 @@ class Flusher:
             )
         )
         return ack, count
+
+
+def _guard(producer: AIOKafkaProducer, check: Callable[[], None]) -> None:
+    send = producer.client.send
+
+    async def checked(*arguments: Any, **more: Any) -> Any:
+        check()
+        return await send(*arguments, **more)
+
+    producer.client.send = checked
 
 
 async def _patiently(send: Callable[[], Awaitable[Any]]) -> Any:
