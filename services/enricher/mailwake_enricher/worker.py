@@ -224,6 +224,11 @@ class Enricher:
         what its fetcher put there in between would be lost. With the flow suspended it waits.
         """
         self.app.flow_control.suspend()
+        try:
+            await self._seek_uncommitted(partitions)
+        except Exception as error:  # Faust would pass over it
+            self._fail(error)
+            return
         self._owned = partitions
         if self._scan is not None:
             self._scan.cancel()
@@ -231,6 +236,22 @@ class Enricher:
         self._status.progressed()
         self._status.ready = bool(partitions)
         log.info("has partitions %s", ",".join(map(str, sorted(partitions))) or "none")
+
+    async def _seek_uncommitted(self, partitions: set[int]) -> None:
+        """Goes to the start where nothing was committed yet.
+
+        What was fetched while the group rebalanced is dropped, and Faust then seeks back to what is
+        committed; where nothing is, aiokafka seeks nowhere and would read on behind it.
+        """
+        consumer = self._consumer()
+        tps = {TP(topic, partition) for topic in self._names for partition in partitions}
+        if not tps:
+            return
+        committed = await consumer.seek_to_committed()
+        starts = await consumer.earliest_offsets(*tps)
+        for tp in tps:
+            if not committed.get(tp):
+                await consumer.seek(tp, starts.get(tp) or 0)
 
     async def _on_revoked(self, *_: object, **__: object) -> None:
         try:
