@@ -36,12 +36,17 @@ from mailwake.topics_apply import apply_topics
 from mailwake_local.clickhouse import LocalClickHouse
 from tests.running import Service, wait_until
 from tests.topics import lag, read_all, rewind
+from tests.unit.loader.values import BEYOND_2100, NARROWER
 
 TOPICS = ("sends", "displays", "hits", "events", "tracks")
 PARTITIONS = 4
 AT = 1_767_225_600_000
 STREAM = HitStream()
-BEYOND_2200 = 1 << 47
+NARROWER = (
+    "ALTER TABLE events ADD CONSTRAINT narrower CHECK at < toDateTime64('2100-01-01', 3, 'UTC')"
+)
+"""A table that takes less than the contract, which reaches to 2109."""
+BEYOND_2100 = (1 << 42) - 1
 
 partition_of = partitioner(PARTITIONS)
 
@@ -269,8 +274,8 @@ async def test_bad_values_are_put_aside_and_the_rest_goes_on(
     settings: Settings, loader: Service, table: Table
 ) -> None:
     good = [event(number) for number in range(40)]
-    # The contract lets it pass; the table does not.
-    far = event(41, at=BEYOND_2200)
+    table(NARROWER)  # the contract lets it pass; the table does not
+    far = event(41, at=BEYOND_2100)
     bad = EVENT.encode(event(42)).replace(b'"acme"', b'"A c m e"')
     array = b"[%s]" % b", ".join([EVENT.encode(good[0]), bad, EVENT.encode(far), b"7"])
     keyed = display(new_message_id(AT), "Offer")

@@ -13,9 +13,13 @@ from mailwake.contracts import DISPLAY, EVENT
 from mailwake.migrate import migrate
 from mailwake_enricher.loader_batch import Batch, store
 from mailwake_enricher.loader_sources import SOURCES, Source
-from tests.unit.loader.values import display, event, message_id, record
+from tests.unit.loader.values import BEYOND_2100, NARROWER, display, event, message_id, record
 
-BEYOND_2200 = 1 << 47
+NARROWER = (
+    "ALTER TABLE events ADD CONSTRAINT narrower CHECK at < toDateTime64('2100-01-01', 3, 'UTC')"
+)
+"""A table that takes less than the contract, which reaches to 2109."""
+BEYOND_2100 = (1 << 42) - 1
 BY_NAME: dict[str, Source[Any]] = {source.name: source for source in SOURCES}
 
 
@@ -42,14 +46,15 @@ def shown(number: int, subject: str | None) -> Any:
 
 
 def test_the_values_that_are_refused_do_not_keep_their_neighbours(client: ClickHouse) -> None:
+    client.execute(NARROWER)
     refused = {3, 4, 50, 99}
-    events = [event(n, at=BEYOND_2200) if n in refused else event(n) for n in range(100)]
+    events = [event(n, at=BEYOND_2100) if n in refused else event(n) for n in range(100)]
     whole = record("events", EVENT.encode_many(events), offset=7)
     batch = batch_of("events", whole)
     for _ in range(2):  # again, as after an answer that was lost: nothing is stored twice
         stored, rejects = store(client, batch, most_rows=40)
         assert stored == len(events) - len(refused)
-        assert [EVENT.decode(reject.data).at for reject in rejects] == [BEYOND_2200] * 4
+        assert [EVENT.decode(reject.data).at for reject in rejects] == [BEYOND_2100] * 4
         assert all(reject.record is whole for reject in rejects)
         assert client.query("SELECT count() FROM events") == [(stored,)]
 

@@ -12,6 +12,12 @@ from mailwake.contracts import Display, Event, Hit, Party, Send, Track, TrackedS
 AT = 1_767_225_600_000
 ID = "0199b8f3a0007abc8def0123456789ab"
 
+BEYOND_2100 = (1 << 42) - 1
+NARROWER = (
+    "ALTER TABLE events ADD CONSTRAINT narrower CHECK at < toDateTime64('2100-01-01', 3, 'UTC')"
+)
+"""Makes a table that takes less than the contract, whose times reach to 2109."""
+
 
 def message_id(number: int = 0) -> str:
     return f"{number:032x}"
