@@ -42,11 +42,6 @@ TOPICS = ("sends", "displays", "hits", "events", "tracks")
 PARTITIONS = 4
 AT = 1_767_225_600_000
 STREAM = HitStream()
-NARROWER = (
-    "ALTER TABLE events ADD CONSTRAINT narrower CHECK at < toDateTime64('2100-01-01', 3, 'UTC')"
-)
-"""A table that takes less than the contract, which reaches to 2109."""
-BEYOND_2100 = (1 << 42) - 1
 
 partition_of = partitioner(PARTITIONS)
 

@@ -15,11 +15,6 @@ from mailwake_enricher.loader_batch import Batch, store
 from mailwake_enricher.loader_sources import SOURCES, Source
 from tests.unit.loader.values import BEYOND_2100, NARROWER, display, event, message_id, record
 
-NARROWER = (
-    "ALTER TABLE events ADD CONSTRAINT narrower CHECK at < toDateTime64('2100-01-01', 3, 'UTC')"
-)
-"""A table that takes less than the contract, which reaches to 2109."""
-BEYOND_2100 = (1 << 42) - 1
 BY_NAME: dict[str, Source[Any]] = {source.name: source for source in SOURCES}
 
 
