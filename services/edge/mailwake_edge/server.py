@@ -44,15 +44,42 @@ class Turn(ServerState):
     def _answer(self) -> None:
         due, self._due = self._due, []
         for cycle, app in due:
+            cycle.transport = whole = _Whole(cycle.transport)
             answering = cycle.run_asgi(app)
             try:
                 waits_for = answering.send(None)
             except StopIteration:
+                whole.flush()
                 continue
+            whole.flush()
+            cycle.transport = whole.transport
             # The client does not read what it is sent.
             task = asyncio.ensure_future(_go_on(answering, waits_for))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
+
+
+class _Whole(asyncio.Transport):
+    """A transport for one answer: head and body leave in one write instead of two."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._parts.append(bytes(data))
+
+    def flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self.transport.write(b"".join(parts))
+
+    def close(self) -> None:
+        self.flush()
+        self.transport.close()
+
+    def is_closing(self) -> bool:
+        return self.transport.is_closing()
 
 
 @types.coroutine

@@ -11,11 +11,11 @@ from bisect import bisect_left
 
 from mailwake.ids import split_hit_id
 
-WINDOW = 32
+WINDOW = 16
 """Most numbers of one stream that are kept one by one: hits of one message and stream may come in
 any order within so many."""
 
-NUMBERS = 64
+NUMBERS = 32
 """Most numbers of all streams of a track together."""
 
 FORGET_MS = 14 * 86_400_000
