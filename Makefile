@@ -39,7 +39,7 @@ wheel: .venv/ready ## build the wheel and the sdist into dist/
 
 lock: .venv/ready ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --upgrade \
-	  --generate-hashes --no-header --no-emit-index-url --python-version 3.11 -o requirements.lock
+	  --generate-hashes --no-header --python-version 3.11 -o requirements.lock
 
 browser: ## install Chromium, which tests drive (as root; otherwise it is only named)
 	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

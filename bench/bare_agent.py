@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 import time
 from typing import Any
 
 import faust
 
 
-async def read(bootstrap: str, topic: str, records: int, warm: int) -> float:
-    """Seconds that the agent took for the records after the first `warm`."""
+async def read(bootstrap: str, topic: str, records: int, warm: int, folder: str) -> float:
+    """Seconds that the agent took for the records after the first `warm`.
+
+    `folder` is where Faust keeps its data.
+    """
     app = faust.App(
         f"bare-{time.time_ns()}",
         broker=f"kafka://{bootstrap}",
+        datadir=folder,
         store="memory://",
         web_enabled=False,
         topic_disable_leader=True,
@@ -47,4 +52,5 @@ async def read(bootstrap: str, topic: str, records: int, warm: int) -> float:
 
 
 if __name__ == "__main__":
-    print(asyncio.run(read(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    with tempfile.TemporaryDirectory(prefix="mailwake-bare-") as data:
+        print(asyncio.run(read(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), data)))
