@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from aiokafka import TopicPartition
@@ -37,6 +37,7 @@ from mailwake.topics_apply import apply_topics
 from mailwake_enricher.rows import event_columns
 from mailwake_local.clickhouse import LocalClickHouse
 from mailwake_local.kafka import LocalKafka
+from mailwake_local.ports import free_port
 
 EVENTS = 300_000
 IN_RECORD = 100
@@ -172,16 +173,11 @@ def loader(settings: Settings, folder: Path) -> float:
     It is asked seldom, since answering costs it time. The last batch is not waited for: it is not
     full, so the loader holds it until its time is over.
     """
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("MAILWAKE_", "KAFKA_", "CLICKHOUSE_"))
-    }
     with emptied(settings), (folder / "loader.log").open("ab") as log:
         port = free_port()
         process = subprocess.Popen(
             [sys.executable, "-m", "mailwake.cli", "loader"],
-            env=environ | to_environ(settings) | {"MAILWAKE_OPS_PORT": str(port)},
+            env=os.environ | to_environ(replace(settings, ops_port=port)),
             stderr=log,
         )
         try:
@@ -192,14 +188,6 @@ def loader(settings: Settings, folder: Path) -> float:
         finally:
             process.terminate()
             process.wait()
-
-
-def free_port() -> int:
-    """A port of the loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def rows_loaded(page: str) -> float:

@@ -5,25 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from mailwake.settings import Settings, to_environ
+from mailwake_local.ports import free_port
 
 
-def free_port() -> int:
-    """A port of the loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def without_settings() -> dict[str, str]:
+    """The environment of a person who has set nothing of ours."""
+    ours = ("MAILWAKE_", "KAFKA_", "CLICKHOUSE_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def wait_until(what: str, holds: Callable[[], bool], seconds: float = 60) -> None:
@@ -44,12 +43,7 @@ class Service:
         self.name = name
         self.log = log
         self.ops_port = free_port()
-        self._environ = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("MAILWAKE_", "KAFKA_", "CLICKHOUSE_"))
-        }
-        self._environ |= to_environ(settings) | {"MAILWAKE_OPS_PORT": str(self.ops_port)}
+        self._environ = os.environ | to_environ(replace(settings, ops_port=self.ops_port))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> None:

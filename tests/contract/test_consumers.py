@@ -23,7 +23,7 @@ from mailwake_notifier.decide import Drop, alert_of
 from tests.contract.examples import CODECS, GOOD, INVALID, REASONS, Example, accepts, of
 
 PARTITIONS = registry()["hits"].partitions
-RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000)
+RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000, keep_ms=180 * 86_400_000)
 partition_of = ids.partitioner(PARTITIONS)
 
 TO_THE_ENRICHER = [each for each in GOOD + INVALID if each.topic in ("sends", "hits")]

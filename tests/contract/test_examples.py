@@ -11,7 +11,7 @@ import pytest
 
 from mailwake import ids
 from mailwake.contracts import EVENT, HIT, InvalidError
-from mailwake.rejects import reject_headers
+from mailwake.rejects import reject
 from mailwake.schemas import schemas_root
 from mailwake.topics import registry
 from tests.contract.examples import (
@@ -152,8 +152,10 @@ def test_its_codec_refuses_it_with_the_reason(example: Example) -> None:
 )
 def test_its_reject_record_says_what_the_topic_promises(example: Example) -> None:
     rejected = described()[f"{example.topic}.rejected"]
-    for _, error in CODECS[contract_of(example)].read(example.data)[1]:
-        headers = dict(reject_headers(error, example.topic, 3, 14))
+    for part, error in CODECS[contract_of(example)].read(example.data)[1]:
+        value, told = reject(part, error, example.topic, 3, 14)
+        headers = dict(told)
+        assert value == part
         assert list(headers) == list(rejected["headers"])
         assert headers["mailwake-reason"].decode() in REASONS
         assert headers["mailwake-source"] == f"{example.topic}/3/14".encode()

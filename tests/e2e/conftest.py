@@ -14,7 +14,7 @@ from mailwake.keyring import new_keyring
 from mailwake.migrate import migrate
 from mailwake.settings import Settings
 from mailwake.topics_apply import apply_topics
-from tests.running import free_port
+from mailwake_local.ports import free_port
 
 PARTITIONS = 4
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -17,7 +16,7 @@ import psutil
 import pytest
 
 from mailwake.clickhouse import ClickHouse
-from tests.running import wait_until
+from tests.running import wait_until, without_settings
 
 COMMAND = [sys.executable, "-m", "mailwake"]
 START_S = 180.0
@@ -26,9 +25,7 @@ START_S = 180.0
 
 def environ(home: Path, **more: str) -> dict[str, str]:
     """The environment of a person with no settings but the data folder."""
-    ours = ("MAILWAKE_", "KAFKA_", "CLICKHOUSE_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | {"MAILWAKE_HOME": str(home)} | more
+    return without_settings() | {"MAILWAKE_HOME": str(home)} | more
 
 
 def mailwake(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

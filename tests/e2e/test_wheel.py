@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.running import without_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,11 +66,7 @@ def test_the_schemas_travel_with_it(installed: Path, tmp_path: Path) -> None:
 
 
 def test_up_and_demo(installed: Path, tmp_path: Path) -> None:
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("MAILWAKE_", "KAFKA_", "CLICKHOUSE_", "PYTHONPATH"))
-    } | {"MAILWAKE_HOME": str(tmp_path / "home")}
+    environ = without_settings() | {"MAILWAKE_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
     with subprocess.Popen(
         [installed / "mailwake", "up", "--any-ports"],
         cwd=tmp_path,

@@ -10,7 +10,7 @@ import pytest
 
 from mailwake.clickhouse import BadDataError, ClickHouse, ClickHouseError
 from mailwake.errors import UnavailableError
-from tests.running import free_port
+from mailwake_local.ports import free_port
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class Rules:
 
     repeat_window_ms: int
     join_wait_ms: int
-    keep_ms: int = 180 * 86_400_000
+    keep_ms: int
 
 
 @dataclass(slots=True)

@@ -16,15 +16,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError
 
 from mailwake.clickhouse import ClickHouse
-from mailwake.kafka import (
-    MAX_REQUEST_BYTES,
-    require_topics,
-    start_consumer,
-    start_producer,
-    stop_client,
-)
+from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.metrics import COMMITTED_AT
-from mailwake.rejects import reject_headers
+from mailwake.rejects import reject
 from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake_enricher.loader_batch import Batch, Reject
@@ -40,9 +34,6 @@ POLL_MS = 50
 FULL_PAUSE_S = 0.01
 STALL_S = 180.0
 """An insert that takes longer than its time-out of 120 s is one that hangs."""
-
-MOST_REJECT_BYTES = MAX_REQUEST_BYTES - 4096
-"""A value that came in the largest record is cut, for its headers must fit beside it."""
 
 SETTLE_S, STOP_S = 20.0, 5.0
 """How long it is waited for rows to be stored when partitions are taken away, and when the service
@@ -140,21 +131,14 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _finish(self, batch: Batch[Any], rejects: list[Reject]) -> None:
         """Publishes what is rejected, then commits; the rows are stored."""
         if batch.source.rejects:
-            topic = self._settings.topic(f"{batch.source.name}.rejected")
-            sent = [
-                await self._producer.send(
-                    topic,
-                    key=reject.record.key,
-                    value=reject.data[:MOST_REJECT_BYTES],
-                    headers=reject_headers(
-                        reject.error,
-                        reject.record.topic,
-                        reject.record.partition,
-                        reject.record.offset,
-                    ),
+            sent = []
+            for each in rejects:
+                record = each.record
+                value, headers = reject(
+                    each.data, each.error, batch.source.name, record.partition, record.offset
                 )
-                for reject in rejects
-            ]
+                topic = self._settings.topic(f"{batch.source.name}.rejected")
+                sent.append(await self._producer.send(topic, value, record.key, headers=headers))
             await asyncio.gather(*sent)
         try:
             await self._consumer.commit(batch.ends)

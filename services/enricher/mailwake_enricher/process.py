@@ -24,7 +24,7 @@ from mailwake.contracts import (
     Track,
 )
 from mailwake.ids import partitions_of
-from mailwake.rejects import Headers, reject_headers
+from mailwake.rejects import Headers, reject
 from mailwake_enricher.decide import (
     DropReason,
     Outcome,
@@ -35,9 +35,6 @@ from mailwake_enricher.decide import (
     take_hit,
     take_send,
 )
-
-MAX_REJECT_BYTES = 1_000_000
-"""A reject that is longer is cut: with its headers it must fit into a Kafka record (1 MiB)."""
 
 EVENTS_BYTES = 256 * 1024
 """How large a record of several events may be; more are split."""
@@ -182,11 +179,8 @@ class Processor:
     def _reject(
         self, result: Result, topic: str, record: Record, part: bytes, error: InvalidError
     ) -> None:
-        if len(part) > MAX_REJECT_BYTES:
-            text = f"{len(part)} bytes, of which the first {MAX_REJECT_BYTES} stand here: {error}"
-            part, error = part[:MAX_REJECT_BYTES], InvalidError("too_large", text)
-        headers = reject_headers(error, record.topic, record.partition, record.offset)
-        result.outputs.append(Output(f"{topic}.rejected", record.key, part, headers=headers))
+        value, headers = reject(part, error, record.topic, record.partition, record.offset)
+        result.outputs.append(Output(f"{topic}.rejected", record.key, value, headers=headers))
         result.rejects[topic, error.reason] += 1
 
     def _finish(self, result: Result, outcome: Outcome, partition: int) -> Result:

@@ -1,13 +1,8 @@
 """One worker of the enricher: what it holds in memory, and its tasks.
 
-    sends ─┐                    ┌─► events, hits.unmatched, *.rejected
-           ├─► Processor ─► Flusher ─► changelog (tracks) ─► RocksDB ─► commit
-    hits ──┘                    (each step waits for the one before it)
-
-Offsets are committed here, not by Faust's acknowledgements: while it rebalances, Faust's stream
-acknowledges events that it skips, and its commit may step over one offset that was not
-acknowledged (faust-streaming 0.15, `Stream._py_aiter` and `Consumer._new_offset`). The topics are
-read with `acks=False` therefore, and what the flusher carried through is committed.
+sends ─┐                    ┌─► events, hits.unmatched, *.rejected
+       ├─► Processor ─► Flusher ─► changelog (tracks) ─► RocksDB ─► commit
+hits ──┘                    (each step waits for the one before it)
 """
 
 from __future__ import annotations
@@ -42,7 +37,7 @@ from mailwake.topics import registry
 from mailwake_enricher.app import SESSION_TIMEOUT_S, make_app, make_channel, make_table
 from mailwake_enricher.decide import Rules, is_over
 from mailwake_enricher.flusher import Flusher, Work
-from mailwake_enricher.gap import first_record
+from mailwake_enricher.offsets import EnricherError, Offsets
 from mailwake_enricher.process import Processor, Record, Result
 from mailwake_enricher.table import Overlay
 from mailwake_enricher.waiting import Waiting, may_wait
@@ -60,10 +55,6 @@ SWEEP_EVERY_S = 86_400.0
 _PAGE = 500
 
 log = logging.getLogger("mailwake.enricher")
-
-
-class EnricherError(RuntimeError):
-    """The worker cannot go on safely; the process ends and Kafka redelivers."""
 
 
 class Enricher:
@@ -98,11 +89,10 @@ class Enricher:
         self._flusher = Flusher(settings, producer, self.table, self._overlay, self._check_alive)
         self._waiting = Waiting(self._rules)
         self._names = {settings.topic(name): name for name in ("sends", "hits")}
+        self._offsets = Offsets(self.app, settings, self._names, self._flusher.committable)
         self._turn = asyncio.Lock()
         self._owned: set[int] = set()
         self._epoch = 0
-        self._next: dict[TP, int] = {}
-        self._committed: dict[TP, int] = {}
         self._alive_at = time.monotonic()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scan: asyncio.Task[None] | None = None
@@ -152,10 +142,6 @@ class Enricher:
 
         return asyncio.create_task(guarded())
 
-    def _consumer(self) -> Any:
-        """Faust's consumer; what we ask of it is not in its declared interface."""
-        return self.app.consumer
-
     def _fail(self, error: Exception) -> None:
         if not self._failed.done():
             self._failed.set_exception(error)
@@ -177,7 +163,7 @@ class Enricher:
             if epoch != self._epoch or message.partition not in self._owned:
                 return  # taken away meanwhile; whoever has the partition now reads it again
             tp = TP(message.topic, message.partition)
-            if not await self._is_next(tp, message.offset):
+            if not await self._offsets.is_next(tp, message.offset):
                 return
             value = message.value or b""
             record = Record(
@@ -186,22 +172,7 @@ class Enricher:
             result = self._processor.process(record)
             ENRICHER_READ.labels(record.topic).inc(result.read)
             await self._submit(record.partition, result, (tp, message.offset + 1), len(value))
-            self._next[tp] = message.offset + 1
-
-    async def _is_next(self, tp: TP, offset: int) -> bool:
-        """Whether a record is the next of its partition; False when it was handled already.
-
-        Raises EnricherError when one was left out: Faust drops what its fetcher puts into a queue
-        while a rebalance clears it, and reads on behind.
-        """
-        expected = self._next.get(tp) or self._consumer()._committed_offset.get(tp) or 0
-        if offset > expected:
-            left_out = await first_record(self._settings, tp.topic, tp.partition, expected, offset)
-            if left_out is not None:
-                raise EnricherError(
-                    f"{tp.topic}/{tp.partition}: record {offset} came where {left_out} was next"
-                )
-        return offset >= expected
+            self._offsets.handled(tp, message.offset)
 
     async def _submit(
         self, partition: int, result: Result, source: tuple[TP, int] | None, size: int
@@ -225,7 +196,7 @@ class Enricher:
         """
         self.app.flow_control.suspend()
         try:
-            await self._seek_uncommitted(partitions)
+            await self._offsets.seek_uncommitted(partitions)
         except Exception as error:  # Faust would pass over it
             self._fail(error)
             return
@@ -236,22 +207,6 @@ class Enricher:
         self._status.progressed()
         self._status.ready = bool(partitions)
         log.info("has partitions %s", ",".join(map(str, sorted(partitions))) or "none")
-
-    async def _seek_uncommitted(self, partitions: set[int]) -> None:
-        """Goes to the start where nothing was committed yet.
-
-        What was fetched while the group rebalanced is dropped, and Faust then seeks back to what is
-        committed; where nothing is, aiokafka seeks nowhere and would read on behind it.
-        """
-        consumer = self._consumer()
-        tps = {TP(topic, partition) for topic in self._names for partition in partitions}
-        if not tps:
-            return
-        committed = await consumer.seek_to_committed()
-        starts = await consumer.earliest_offsets(*tps)
-        for tp in tps:
-            if not committed.get(tp):
-                await consumer.seek(tp, starts.get(tp) or 0)
 
     async def _on_revoked(self, *_: object, **__: object) -> None:
         try:
@@ -282,8 +237,7 @@ class Enricher:
                 f"partitions were taken away and Kafka took nothing for {RELEASE_S:g} s"
             ) from None
         self._flusher.forget()
-        self._next.clear()
-        self._committed.clear()
+        self._offsets.forget()
         self._overlay.clear()
         self._waiting.clear()
 
@@ -319,13 +273,7 @@ class Enricher:
             await self._commit()
 
     async def _commit(self) -> None:
-        offsets = {
-            tp: offset
-            for tp, offset in self._flusher.committable.items()
-            if self._committed.get(tp) != offset
-        }
-        if offsets and await self._consumer()._commit(offsets):
-            self._committed |= offsets
+        if await self._offsets.commit():
             self._status.progressed()
             COMMITTED_AT.set_to_current_time()
 
@@ -336,7 +284,10 @@ class Enricher:
             due = self._waiting.due(self._clock())
             if not due:
                 continue
-            for partition in due.keys() & await self._caught_up(set(due)):
+            # Only where all sends are read: after a day's outage hits are a day old before the
+            # sends beside them are.
+            sends = self._settings.topic("sends")
+            for partition in await self._offsets.caught_up(sends, due):
                 for first in range(0, len(due[partition]), _PAGE):
                     await self._expire(partition, due[partition][first : first + _PAGE])
 
@@ -349,27 +300,6 @@ class Enricher:
                 result = self._processor.expire(partition, message_ids, self._clock())
                 await self._submit(partition, result, None, 0)
 
-    async def _caught_up(self, partitions: set[int]) -> set[int]:
-        """Those partitions whose sends are read to the end: only there may a hit be given up.
-
-        After a day's outage hits are a day old before the sends beside them are read.
-        """
-        consumer = self._consumer()
-        topic = self._settings.topic("sends")
-        tps = {TP(topic, partition) for partition in partitions}
-        ends = await consumer.highwaters(*tps)
-        starts = await consumer.earliest_offsets(*tps)
-        return {
-            tp.partition
-            for tp in tps
-            if max(
-                self._flusher.committable.get(tp, 0),
-                consumer._committed_offset.get(tp) or 0,
-                starts.get(tp) or 0,
-            )
-            >= (ends.get(tp) or 0)
-        }
-
     async def _watch(self) -> None:
         """Notes that the process lives, and progress where no commit shows it."""
         self._status.stall_s = STALL_S
@@ -379,23 +309,12 @@ class Enricher:
             self._check_alive()
             self._alive_at = time.monotonic()
             left = recovery.active_remaining_total() if recovery.in_recovery else 0
-            if left != remaining or (self._flusher.idle and not self._behind()):
+            if left != remaining or (
+                self._flusher.idle and not self._offsets.is_behind(self._owned)
+            ):
                 self._status.progressed()
             remaining = left
             await asyncio.sleep(1)
-
-    def _behind(self) -> bool:
-        """Whether records lie in Kafka that were not carried through."""
-        consumer = self._consumer()
-        for topic in self._names:
-            for partition in self._owned:
-                tp = TP(topic, partition)
-                done = max(
-                    self._flusher.committable.get(tp, 0), consumer._committed_offset.get(tp) or 0
-                )
-                if (consumer.highwater(tp) or 0) > done:
-                    return True
-        return False
 
     def _check_alive(self) -> None:
         """Raises EnricherError when this process stood still for longer than its session.

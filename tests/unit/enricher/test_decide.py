@@ -138,7 +138,7 @@ def test_a_repeat_does_not_lengthen_the_window() -> None:
 
 
 def test_no_window_no_repeats() -> None:
-    rules = Rules(repeat_window_ms=0, join_wait_ms=1000)
+    rules = Rules(repeat_window_ms=0, join_wait_ms=1000, keep_ms=RULES.keep_ms)
     assert len(run(Track(), send(), hit(), hit(), rules=rules).events) == 2
 
 
@@ -243,7 +243,7 @@ def test_the_row_of_the_hottest_mail_stays_below_two_kilobytes() -> None:
     track = Track()
     streams = [HitStream(NOW) for _ in range(3)]
     randomness = random.Random(7)
-    rules = Rules(repeat_window_ms=60_000, join_wait_ms=1000)
+    rules = Rules(repeat_window_ms=60_000, join_wait_ms=1000, keep_ms=RULES.keep_ms)
     run(track, send())
     largest = 0
     for at in range(10_000):

@@ -7,7 +7,8 @@ import pytest
 
 from mailwake.contracts import EVENT, HIT, SEND, TRACK, Hit, Send, Track
 from mailwake.ids import new_message_id, partitioner
-from mailwake_enricher.process import EVENTS_BYTES, MAX_REJECT_BYTES, Processor, Record, Result
+from mailwake.rejects import MAX_REJECT_BYTES
+from mailwake_enricher.process import EVENTS_BYTES, Processor, Record, Result
 from mailwake_enricher.waiting import Waiting, may_wait
 from tests.unit.enricher.values import MESSAGE, NOW, RULES, hit, send
 

@@ -13,7 +13,7 @@ from mailwake_enricher.decide import Outcome, Rules, take_hit, take_send
 MESSAGE = "0190f1a2b3c47d8e9f00112233445566"
 RECIPIENT = "aa" * 16
 NOW = 1_790_000_000_000
-RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000)
+RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000, keep_ms=180 * 86_400_000)
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
