@@ -126,3 +126,17 @@ def test_recipient_id_is_an_hmac_and_hangs_on_the_key() -> None:
     digest = hmac.digest(b"key", b"anna@example.org", "sha256")
     assert ids.recipient_id(b"key", "Anna@example.org") == digest[:16].hex()
     assert ids.recipient_id(b"other", "anna@example.org") != digest[:16].hex()
+
+
+def test_a_reader_is_the_beginning_of_a_recipient_id() -> None:
+    assert ids.reader_of("0123456789abcdef" * 2) == bytes.fromhex("0123456789")
+
+
+@given(st.text(), st.text())
+def test_a_given_id_always_has_the_same_message_id(one: str, other: str) -> None:
+    first = ids.message_id_of("acme", one)
+    assert first == ids.message_id_of("acme", one)
+    assert uuid.UUID(first).version == 8
+    assert uuid.UUID(first).variant == uuid.RFC_4122
+    assert (first == ids.message_id_of("acme", other)) == (one == other)
+    assert first != ids.message_id_of("other", one)

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwake.keyring import Keyring, new_keyring
-from mailwake.tokens import MAX_TARGET_BYTES, MAX_TEXT, OVERHEAD, Token, TokenError
+from mailwake.tokens import (
+    MAX_READERS,
+    MAX_TARGET_BYTES,
+    MAX_TEXT,
+    MAX_UNDO_BYTES,
+    OVERHEAD,
+    Token,
+    TokenError,
+    Withdrawal,
+)
 
 KEYRING = new_keyring()
 URL_ALPHABET = string.ascii_letters + string.digits + "-_"
@@ -28,15 +37,27 @@ indexes = st.integers(0, 65535)
 targets = st.text(
     st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_TARGET_BYTES // 4
 )
-opens = st.builds(Token, st.just("open"), tenants, message_ids, indexes, modes)
-clicks = st.builds(Token, st.just("click"), tenants, message_ids, indexes, modes, indexes, targets)
+readers = st.lists(st.binary(min_size=5, max_size=5), max_size=MAX_READERS).map(tuple)
+undos = st.binary(max_size=300)
+more = {"readers": readers, "undo": undos}
+opens = st.builds(Token, st.just("open"), tenants, message_ids, indexes, modes, **more)
+clicks = st.builds(
+    Token, st.just("click"), tenants, message_ids, indexes, modes, indexes, targets, **more
+)
 tokens = st.one_of(opens, clicks)
+withdrawals = st.builds(Withdrawal, tenants, message_ids, undos)
+READER = (b"\x07" * 5,)
 
 
 def click(
-    tenant: str = "acme", recipient: int = 1, link: int = 0, target: str = "https://example.org/"
+    tenant: str = "acme",
+    recipient: int = 1,
+    link: int = 0,
+    target: str = "https://example.org/",
+    readers: tuple[bytes, ...] = READER,
+    undo: bytes = b"",
 ) -> Token:
-    return Token("click", tenant, "01" * 16, recipient, "identified", link, target)
+    return Token("click", tenant, "01" * 16, recipient, "identified", link, target, readers, undo)
 
 
 def refusal(text: str, keyring: Keyring = KEYRING) -> str:
@@ -142,7 +163,7 @@ def test_the_longest_token_keeps_the_size_law_exactly() -> None:
 
 def test_an_open_token_is_short() -> None:
     token = Token("open", "acme", "01" * 16, 1, "anonymous")
-    assert len(KEYRING.seal(token)) == 55
+    assert len(KEYRING.seal(token)) == 54
 
 
 def test_another_keyring_opens_nothing() -> None:
@@ -169,6 +190,10 @@ def test_nothing_of_the_token_can_be_read() -> None:
         click(target=""),
         click(target="x" * (MAX_TARGET_BYTES + 1)),
         click(target="\ud800"),
+        click(readers=READER * (MAX_READERS + 1)),
+        click(readers=(b"1234", b"123456")),
+        click(readers=(b"1234",)),
+        click(undo=b"u" * (MAX_UNDO_BYTES + 1)),
         Token("open", "acme", "01" * 16, 1, "identified", 0, "https://example.org/"),
         Token("click", "acme", "01" * 16, 1, "identified", 0, None),
         Token("click", "acme", "0G" * 16, 1, "identified", 0, "https://example.org/"),
@@ -178,3 +203,46 @@ def test_nothing_of_the_token_can_be_read() -> None:
 def test_a_token_that_cannot_stand_is_not_sealed(token: Token) -> None:
     with pytest.raises(ValueError, match=r"."):
         KEYRING.seal(token)
+
+
+def test_the_longest_token_of_all_is_read() -> None:
+    token = Token(
+        "click",
+        LONGEST_TENANT,
+        "01" * 16,
+        65535,
+        "identified",
+        65535,
+        "t" * MAX_TARGET_BYTES,
+        READER * MAX_READERS,
+        b"u" * MAX_UNDO_BYTES,
+    )
+    assert len(KEYRING.seal(token)) == MAX_TEXT
+    assert KEYRING.open(KEYRING.seal(token)) == token
+
+
+@given(withdrawals)
+def test_a_withdrawal_comes_back_as_it_went(withdrawal: Withdrawal) -> None:
+    text = KEYRING.seal_withdrawal(withdrawal)
+    assert set(text) <= set(URL_ALPHABET)
+    assert KEYRING.open_withdrawal(text) == withdrawal
+
+
+@given(withdrawals, tokens)
+def test_a_token_of_one_kind_never_opens_as_the_other(withdrawal: Withdrawal, token: Token) -> None:
+    assert refusal(KEYRING.seal_withdrawal(withdrawal)) == "forged"
+    with pytest.raises(TokenError, match="forged"):
+        KEYRING.open_withdrawal(KEYRING.seal(token))
+
+
+@pytest.mark.parametrize(
+    "withdrawal",
+    [
+        Withdrawal("Acme", "01" * 16),
+        Withdrawal("acme", "01" * 15),
+        Withdrawal("acme", "01" * 16, b"u" * (MAX_UNDO_BYTES + 1)),
+    ],
+)
+def test_a_withdrawal_that_cannot_stand_is_not_sealed(withdrawal: Withdrawal) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        KEYRING.seal_withdrawal(withdrawal)

@@ -1,0 +1,1 @@
+"""The relay: instruments mail on its way out."""
