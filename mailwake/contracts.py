@@ -18,6 +18,8 @@ from typing import Annotated, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from mailwake import ids
+
 # `(?!\n)`: Python's `$` alone lets a line feed follow. `\x85` and `\ufeff` are spaces to some only.
 Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$(?!\\n)")]
 Tenant = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,19}$(?!\\n)")]
@@ -33,6 +35,19 @@ Version = Literal[1]
 Kind = Literal["open", "click"]
 Mode = Literal["anonymous", "identified"]
 Verdict = Literal["human", "proxy", "prefetch", "scanner", "self"]
+
+Purpose = Literal["opens", "clicks"]
+ConsentState = Literal["unknown", "granted", "denied"]
+Ceiling = Literal["off", "anonymous", "identified"]
+LawfulBasis = Literal[
+    "consent",
+    "contract",
+    "legal_obligation",
+    "vital_interests",
+    "public_task",
+    "legitimate_interests",
+]
+"""What makes processing lawful (GDPR, article 6, 1)."""
 
 PERSON: frozenset[Verdict] = frozenset({"human", "proxy"})
 """The verdicts that say that a person was there; these count and alert."""
@@ -52,6 +67,7 @@ class Send(Struct, frozen=True, omit_defaults=True):
         clicks: whether its links were rewritten.
         links: the targets in the order of the link index (first is 0).
         tag: the campaign or label that reports group by.
+        basis: what made tracking it lawful when it was sent; None where the sender did not say.
     """
 
     message_id: Id
@@ -65,6 +81,7 @@ class Send(Struct, frozen=True, omit_defaults=True):
     recipients: list[Id] = []
     links: list[Url] = []
     tag: Tag | None = None
+    basis: LawfulBasis | None = None
     v: Version = 1
 
     def __post_init__(self) -> None:
@@ -176,7 +193,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
 
 
 class Alert(Struct, frozen=True, omit_defaults=True):
-    """One notification for one user. Key: `tenant/user`; see `alert_key`.
+    """One notification for one user. Key: `tenant/user`; see `user_key`.
 
     `at` is the time of the event, so that the same event gives the same alert, byte for byte.
     Subscribers deduplicate by `alert_id`; a later revision replaces the earlier.
@@ -250,9 +267,100 @@ class Track(Struct, array_like=True):
     waiting: list[Hit] = msgspec.field(default_factory=list)
 
 
-def alert_key(tenant: str, user: str) -> bytes:
-    """The key of a user's records in `alerts` (and in whatever else is kept by user)."""
+class Toggles(Struct, frozen=True):
+    """What is to be tracked of one mail."""
+
+    opens: bool
+    clicks: bool
+
+
+class Preference(Struct, frozen=True, omit_defaults=True):
+    """A user's switches. Key: `tenant/user`; see `user_key`.
+
+    Attributes:
+        at: when they were last changed.
+        opens, clicks: whether the user wants open and link tracking.
+        notifications: whether alerts are wanted.
+        last: the toggles of the last mail for which the user set them; they are the default of the
+            next until the switches are changed, which clears them.
+    """
+
+    tenant: Tenant
+    user: User
+    at: Millis
+    opens: bool = True
+    clicks: bool = True
+    notifications: bool = True
+    last: Toggles | None = None
+    v: Version = 1
+
+
+class Policy(Struct, frozen=True, omit_defaults=True):
+    """What a tenant's administrator allows. Key: `tenant`.
+
+    Attributes:
+        at: when it was last changed.
+        ceiling: the most that any user of the tenant may track.
+        basis: what makes tracking lawful. As long as it is consent, a recipient who has not been
+            asked is not tracked; with any other, one who has not objected is.
+    """
+
+    tenant: Tenant
+    at: Millis
+    ceiling: Ceiling = "identified"
+    basis: LawfulBasis = "consent"
+    v: Version = 1
+
+
+class Consent(Struct, frozen=True, omit_defaults=True):
+    """What one recipient has said about one purpose, once. Key: `tenant/recipient_id/purpose`;
+    see `consent_key`.
+
+    Attributes:
+        consent_id: derives from all other fields, so that what is told twice is one.
+        at: when it was said; the latest counts, of two at the same time the denial.
+        method: how it was said, such as `withdrawal_page`, `signup_form` or `import`.
+        wording: what the recipient was asked, word for word, or the name and version of that text.
+        source: where the statement comes from, such as the address of the form; never a person's.
+    """
+
+    consent_id: Id
+    tenant: Tenant
+    recipient_id: Id
+    purpose: Purpose
+    state: ConsentState
+    at: Millis
+    method: Annotated[str, Meta(min_length=1, max_length=64)]
+    wording: Annotated[str, Meta(max_length=4096)] = ""
+    source: Annotated[str, Meta(max_length=256)] = ""
+    v: Version = 1
+
+
+def new_consent(
+    tenant: str,
+    recipient_id: str,
+    purpose: Purpose,
+    state: ConsentState,
+    at: int,
+    method: str,
+    wording: str = "",
+    source: str = "",
+) -> Consent:
+    """A consent with the id that its fields give. They are not checked; `CONSENT` does that."""
+    fields = (tenant, recipient_id, purpose, state, str(at), method, wording, source)
+    return Consent(
+        ids.consent_id(*fields), tenant, recipient_id, purpose, state, at, method, wording, source
+    )
+
+
+def user_key(tenant: str, user: str) -> bytes:
+    """The key of a user's records in `alerts` and `preferences`."""
     return f"{tenant}/{user}".encode()
+
+
+def consent_key(consent: Consent) -> bytes:
+    """The key of a consent in `consents` and `consent_proofs`."""
+    return f"{consent.tenant}/{consent.recipient_id}/{consent.purpose}".encode()
 
 
 class InvalidError(ValueError):
@@ -338,3 +446,6 @@ HIT: Codec[Hit] = Codec(Hit)
 EVENT: Codec[Event] = Codec(Event)
 ALERT: Codec[Alert] = Codec(Alert)
 TRACK: Codec[Track] = Codec(Track)
+PREFERENCE: Codec[Preference] = Codec(Preference)
+POLICY: Codec[Policy] = Codec(Policy)
+CONSENT: Codec[Consent] = Codec(Consent)

@@ -78,6 +78,11 @@ def alert_id(event: str, tenant: str, user: str) -> str:
     return _digest("alert", event, tenant, user)
 
 
+def consent_id(*fields: str) -> str:
+    """The id of a statement about consent, from all its fields as text (BLAKE2b, 128 bits)."""
+    return _digest("consent", *fields)
+
+
 def recipient_id(key: bytes, address: str) -> str:
     """The keyed hash of an address: HMAC-SHA256 with the tenant's key, first 128 bits.
 

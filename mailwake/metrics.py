@@ -50,6 +50,13 @@ NOTIFIER_DROPPED = Counter(
     "mailwake_notifier_dropped_total", "Events that gave no alert", ["reason"]
 )
 
+# whoever follows a compacted topic
+FOLLOWED_UNREADABLE = Counter(
+    "mailwake_followed_unreadable_total",
+    "Records of compacted topics that are unreadable",
+    ["topic"],
+)
+
 # every service
 COMMITTED_AT = Gauge(
     "mailwake_committed_at_seconds", "When progress was last committed (Unix time)"

@@ -171,6 +171,12 @@ class Settings:
         url("https", "http"),
         "The public address of the edge; pixels and links in mail point there.",
     )
+    withdrawal_url: str = setting(
+        "MAILWAKE_WITHDRAWAL_URL",
+        "http://127.0.0.1:8026",
+        url("https", "http"),
+        "The public address of the pages where recipients withdraw; the API answers them.",
+    )
     edge_host: str = setting(
         "MAILWAKE_EDGE_HOST", "127.0.0.1", text, "The address the edge listens on."
     )
@@ -197,6 +203,95 @@ class Settings:
         "",
         networks,
         "Networks of the proxies whose X-Forwarded-For is believed.",
+    )
+    relay_host: str = setting(
+        "MAILWAKE_RELAY_HOST", "127.0.0.1", text, "The address the SMTP relay listens on."
+    )
+    relay_port: int = setting(
+        "MAILWAKE_RELAY_PORT",
+        "2525",
+        whole(0, 65535),
+        "The port the SMTP relay listens on; 0 is any.",
+    )
+    relay_next: str = setting(
+        "MAILWAKE_RELAY_NEXT",
+        "smtp://127.0.0.1:1025",
+        url("smtp", "smtp+tls", "smtps"),
+        "The SMTP host that gets the mail, with user and password where it wants them. smtp takes "
+        "STARTTLS where it is offered, smtp+tls insists on it, smtps is TLS from the start.",
+    )
+    relay_next_timeout_s: float = setting(
+        "MAILWAKE_RELAY_NEXT_TIMEOUT_S",
+        "60",
+        decimal(1, 600),
+        "How long the next host may take for one answer, in seconds.",
+    )
+    relay_users: Path = setting(
+        "MAILWAKE_RELAY_USERS",
+        "mailwake-users.json",
+        path,
+        "The file with who may send through the relay; `mailwake users set` writes it.",
+    )
+    relay_certificate: str = setting(
+        "MAILWAKE_RELAY_CERTIFICATE",
+        "",
+        str.strip,
+        "The file with the relay's TLS certificate chain (PEM); without one there is no STARTTLS.",
+    )
+    relay_key: str = setting(
+        "MAILWAKE_RELAY_KEY", "", str.strip, "The file with the key of that certificate (PEM)."
+    )
+    relay_plain_auth: str = setting(
+        "MAILWAKE_RELAY_PLAIN_AUTH",
+        "loopback",
+        one_of("never", "loopback", "always"),
+        "From where the relay takes a password without TLS.",
+    )
+    relay_max_bytes: int = setting(
+        "MAILWAKE_RELAY_MAX_BYTES",
+        "36700160",
+        whole(1024, 1 << 30),
+        "The largest mail the relay takes, in bytes.",
+    )
+    relay_without_kafka: str = setting(
+        "MAILWAKE_RELAY_WITHOUT_KAFKA",
+        "untracked",
+        one_of("untracked", "refuse"),
+        "What becomes of a mail while Kafka is away: it goes out untracked, or gets 451.",
+    )
+    relay_footer: str = setting(
+        "MAILWAKE_RELAY_FOOTER",
+        "",
+        str.strip,
+        "A sentence that the relay puts below a tracked mail, as a link to the recipient's "
+        "withdrawal page; empty puts none.",
+    )
+    api_host: str = setting(
+        "MAILWAKE_API_HOST", "127.0.0.1", text, "The address the HTTP API listens on."
+    )
+    api_port: int = setting(
+        "MAILWAKE_API_PORT", "8026", whole(0, 65535), "The port the HTTP API listens on; 0 is any."
+    )
+    api_keys: Path = setting(
+        "MAILWAKE_API_KEYS",
+        "mailwake-api-keys.json",
+        path,
+        "The file with the keys that bearer tokens are checked with, a JSON Web Key Set.",
+    )
+    api_audience: str = setting(
+        "MAILWAKE_API_AUDIENCE", "mailwake", text, "The audience (`aud`) a bearer token must name."
+    )
+    api_issuer: str = setting(
+        "MAILWAKE_API_ISSUER",
+        "",
+        str.strip,
+        "The issuer (`iss`) a bearer token must name; empty takes any.",
+    )
+    api_max_bytes: int = setting(
+        "MAILWAKE_API_MAX_BYTES",
+        "52428800",
+        whole(1024, 1 << 30),
+        "The largest request the API takes, in bytes.",
     )
     state: Path = setting(
         "MAILWAKE_STATE",
@@ -305,11 +400,13 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Set
             try:
                 values[field.name] = field.metadata["parse"](environ[name])
             except ValueError as error:
-                shown = "" if name == "CLICKHOUSE_URL" else f", but is {environ[name]!r}"
+                shown = "" if name in _SECRET else f", but is {environ[name]!r}"
                 raise ConfigError(f"{name} {error}{shown}") from None
     return Settings(**values | given)
 
 
+_SECRET = frozenset({"CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT"})
+"""What may hold a password, and is therefore not shown in an error."""
 _NOT_SETTINGS = frozenset({"MAILWAKE_TEST_BACKEND"})
 
 

@@ -25,6 +25,9 @@ CODECS: dict[str, Codec[Any]] = {
     "event": contracts.EVENT,
     "alert": contracts.ALERT,
     "track": contracts.TRACK,
+    "preference": contracts.PREFERENCE,
+    "policy": contracts.POLICY,
+    "consent": contracts.CONSENT,
 }
 REASONS: tuple[str, ...] = get_args(RejectReason)
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import EVENT, HIT, SEND, TRACK, Hit, Track, alert_key
+from mailwake.contracts import EVENT, HIT, SEND, TRACK, Hit, Track, user_key
 from mailwake.keyring import new_keyring
 from mailwake.tokens import Token
 from mailwake.topics import registry
@@ -100,7 +100,7 @@ def test_the_notifier_takes_it(example: Example) -> None:
             continue
         assert accepts("alert", msgspec.json.decode(CODECS["alert"].encode(told)))
         assert told.alert_id == ids.alert_id(event.event_id, event.tenant, event.user)
-        assert alert_key(told.tenant, told.user).count(b"/") == 1
+        assert user_key(told.tenant, told.user).count(b"/") == 1
 
 
 @pytest.mark.parametrize("example", of("alerts"), ids=str)

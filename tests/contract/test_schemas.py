@@ -25,6 +25,9 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "event": contracts.Event,
     "alert": contracts.Alert,
     "track": contracts.Track,
+    "preference": contracts.Preference,
+    "policy": contracts.Policy,
+    "consent": contracts.Consent,
 }
 ANNOTATIONS = {"title", "description", "$comment", "$id", "$schema", "$defs"}
 CONDITIONS = {"if", "then", "else"}
@@ -46,6 +49,8 @@ def shape(node: Any, document: dict[str, Any]) -> Any:
     if "anyOf" in node:
         some = [shape(each, document) for each in node["anyOf"]]
         (value,) = [each for each in some if each != {"type": "null"}]
+        if "enum" in value:
+            return {**value, "enum": [*value["enum"], None], **default_of(node)}
         return {**value, "type": [value["type"], "null"], **default_of(node)}
     formed = {
         key: shape(value, document)
@@ -60,7 +65,7 @@ def shape(node: Any, document: dict[str, Any]) -> Any:
     if "const" in formed:
         formed["enum"] = [formed.pop("const")]
     if "enum" in formed:
-        formed["enum"].sort()
+        formed["enum"].sort(key=lambda each: (each is None, each))
         formed.pop("type", None)
     if formed.get("minItems") == 0:
         del formed["minItems"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import ALERT, EVENT, PERSON, Alert, Event, Kind, Verdict, alert_key
+from mailwake.contracts import ALERT, EVENT, PERSON, Alert, Event, Kind, Verdict, user_key
 from mailwake.kafka import start_producer
 from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
@@ -146,7 +146,7 @@ async def test_alerts_are_keyed_by_user(settings: Settings, tmp_path: Path) -> N
     partition_of = ids.partitioner(PARTITIONS)
     for record in await read_all(settings, "alerts"):
         alert = ALERT.decode(record.value or b"")
-        assert record.key == alert_key(alert.tenant, alert.user)
+        assert record.key == user_key(alert.tenant, alert.user)
         assert record.partition == partition_of(record.key)
 
 

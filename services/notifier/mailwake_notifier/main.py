@@ -17,7 +17,7 @@ from aiokafka import (
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from mailwake import metrics
-from mailwake.contracts import ALERT, EVENT, Alert, alert_key
+from mailwake.contracts import ALERT, EVENT, Alert, user_key
 from mailwake.errors import ConfigError
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.service import Status, run_service
@@ -125,7 +125,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def _notify(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         acknowledgements = []
         for alert in _alerts_of(record for part in records.values() for record in part):
-            key = alert_key(alert.tenant, alert.user)
+            key = user_key(alert.tenant, alert.user)
             sent = await self._producer.send(self._alerts, ALERT.encode(alert), key=key)
             acknowledgements.append(sent)
             metrics.NOTIFIER_ALERTS.labels(alert.kind).inc()

@@ -1,0 +1,189 @@
+"""The register: what users prefer, what tenants allow and what recipients agreed to.
+
+It follows the compacted topics `preferences`, `policies` and `consents` in memory, answers from
+there, and writes to them. A statement about consent goes to `consent_proofs` first, which is never
+compacted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from msgspec import Struct
+
+from mailwake.contracts import (
+    CONSENT,
+    POLICY,
+    PREFERENCE,
+    Codec,
+    Consent,
+    Mode,
+    Policy,
+    Preference,
+    Purpose,
+    Toggles,
+    consent_key,
+    user_key,
+)
+from mailwake.errors import UnavailableError
+from mailwake.following import Follower
+from mailwake.permission import PURPOSES, Permission, counts, permit, toggles_of
+from mailwake.settings import Settings
+
+log = logging.getLogger("mailwake.register")
+
+TOPICS = ("preferences", "policies", "consents", "consent_proofs")
+"""What the register reads and writes."""
+
+T = TypeVar("T", bound=Struct)
+_WRITE_S = 10.0
+
+
+class Register:
+    """One for a process. Use it within its event loop, between `start` and `stop`."""
+
+    def __init__(self, settings: Settings, producer: AIOKafkaProducer | None = None) -> None:
+        """`producer` is what writing needs; without one the register only reads."""
+        self._settings = settings
+        self.producer = producer
+        self._preferences: dict[bytes, Preference] = {}
+        self._policies: dict[bytes, Policy] = {}
+        self._consents: dict[bytes, Consent] = {}
+        self._consents_follower = Follower(settings, "consents", CONSENT, self._take_consent)
+        self._followers: tuple[Follower[Any], ...] = (
+            Follower(settings, "preferences", PREFERENCE, _into(self._preferences)),
+            Follower(settings, "policies", POLICY, _into(self._policies)),
+            self._consents_follower,
+        )
+        self._repairs: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begins to follow the topics; returns at once."""
+        for follower in self._followers:
+            follower.start()
+
+    async def stop(self) -> None:
+        """Ends following."""
+        for task in self._repairs:
+            task.cancel()
+        await asyncio.gather(*(follower.stop() for follower in self._followers))
+
+    @property
+    def known(self) -> bool:
+        """Whether all three topics have been read once; before, nothing may be concluded."""
+        return all(follower.caught_up.is_set() for follower in self._followers)
+
+    async def current(self, within_s: float = 5.0) -> None:
+        """Returns when the register holds all that was written before this call, by anybody.
+
+        Raises UnavailableError when that does not come about in time.
+        """
+        await asyncio.gather(*(follower.current(within_s) for follower in self._followers))
+
+    def preference(self, tenant: str, user: str) -> Preference:
+        """A user's switches; all on where none were ever set (`at` is 0 then)."""
+        found = self._preferences.get(user_key(tenant, user))
+        return found or Preference(tenant, user, at=0)
+
+    def policy(self, tenant: str) -> Policy:
+        """A tenant's policy; identified, on the basis of consent, where none was ever set."""
+        return self._policies.get(tenant.encode()) or Policy(tenant, at=0)
+
+    def consents(self, tenant: str, recipient_id: str) -> dict[Purpose, Consent]:
+        """What a recipient has said, as far as anything."""
+        found = {
+            purpose: self._consents.get(f"{tenant}/{recipient_id}/{purpose}".encode())
+            for purpose in PURPOSES
+        }
+        return {purpose: consent for purpose, consent in found.items() if consent is not None}
+
+    def toggles(self, tenant: str, user: str) -> Toggles:
+        """What the user's next mail is to be tracked for, unless it says otherwise itself."""
+        return toggles_of(self.preference(tenant, user))
+
+    def permission(
+        self,
+        tenant: str,
+        recipient_ids: Iterable[str],
+        wanted: Toggles,
+        mode: Mode = "identified",
+    ) -> Permission:
+        """What may be tracked of a body that goes to those recipients (`mailwake.permission`)."""
+        said = [self.consents(tenant, recipient_id) for recipient_id in recipient_ids]
+        return permit(wanted, self.policy(tenant), said, mode)
+
+    async def write_preference(self, preference: Preference) -> None:
+        """Writes a user's switches. Raises UnavailableError."""
+        key = user_key(preference.tenant, preference.user)
+        await self._write("preferences", PREFERENCE, [(key, preference)])
+
+    async def write_policy(self, policy: Policy) -> None:
+        """Writes a tenant's policy. Raises UnavailableError."""
+        await self._write("policies", POLICY, [(policy.tenant.encode(), policy)])
+
+    async def write_consents(self, consents: Sequence[Consent]) -> None:
+        """Records statements: each as a proof, and those that count as what is in force.
+
+        Told again, they do no harm. Raises UnavailableError; then some may be recorded.
+        """
+        await self._consents_follower.current()
+        keyed = [(consent_key(consent), consent) for consent in consents]
+        await self._write("consent_proofs", CONSENT, keyed)
+        in_force: dict[bytes, Consent] = {}
+        for key, consent in keyed:
+            if counts(consent, in_force.get(key) or self._consents.get(key)):
+                in_force[key] = consent
+        await self._write("consents", CONSENT, list(in_force.items()))
+
+    async def _write(self, topic: str, codec: Codec[T], values: list[tuple[bytes, T]]) -> None:
+        if self.producer is None:
+            raise UnavailableError("nothing can be written while Kafka is away; try again later")
+        try:
+            async with asyncio.timeout(_WRITE_S):
+                sent = [
+                    await self.producer.send(
+                        self._settings.topic(topic), codec.encode(value), key=key
+                    )
+                    for key, value in values
+                ]
+                await asyncio.gather(*sent)
+        except (KafkaError, TimeoutError):
+            raise UnavailableError(
+                f"Kafka at {self._settings.kafka_bootstrap} did not take what was written to "
+                f"{topic}; try again when it answers"
+            ) from None
+
+    def _take_consent(self, key: bytes, consent: Consent | None) -> None:
+        known = self._consents.get(key)
+        if consent is None:
+            self._consents.pop(key, None)
+        elif counts(consent, known):
+            self._consents[key] = consent
+        elif known != consent and self._consents_follower.caught_up.is_set() and self.producer:
+            # Two processes wrote at the same time, and the one that does not count wrote last.
+            # Compaction would keep that one, so what counts is written once more.
+            assert known is not None  # noqa: S101 (what nothing stood against would count)
+            task = asyncio.create_task(self._repair(key, known))
+            self._repairs.add(task)
+            task.add_done_callback(self._repairs.discard)
+
+    async def _repair(self, key: bytes, consent: Consent) -> None:
+        try:
+            await self._write("consents", CONSENT, [(key, consent)])
+        except UnavailableError as error:
+            log.warning("a consent in force could not be written once more: %s", error)
+
+
+def _into(values: dict[bytes, T]) -> Callable[[bytes, T | None], None]:
+    def apply(key: bytes, value: T | None) -> None:
+        if value is None:
+            values.pop(key, None)
+        else:
+            values[key] = value
+
+    return apply
