@@ -16,21 +16,53 @@ from dataclasses import dataclass, field
 from html.entities import html5
 
 _SPACE = r"\t\n\f\r "
+_QUOTED_VALUE = r"\"([^\"]*+)\"|'([^']*+)'"
+_BARE_VALUE = rf"([^{_SPACE}>\"'][^{_SPACE}>]*+)"
 _VALUE = rf"\"[^\"]*+\"|'[^']*+'|[^{_SPACE}>\"'][^{_SPACE}>]*+|(?=>)"
 _EQUALS = rf"[{_SPACE}]*+=[{_SPACE}]*+"
 _ATTRIBUTE = rf"[^{_SPACE}/>][^{_SPACE}/>=]*+(?:{_EQUALS}(?:{_VALUE})|(?![{_SPACE}]*+=))"
 _REST = rf"(?:[{_SPACE}/]++|{_ATTRIBUTE})*+>"
 _RAW = "title|style|script|textarea|xmp|iframe|noembed|noframes|plaintext"
-_WANTED = rf"/?(?:a|area|blockquote|body|head|html|{_RAW})[{_SPACE}/>]"
-_BORING = re.compile(
-    rf"[^<]*+(?:(?:<(?!{_WANTED})/?[a-z][^{_SPACE}/>]*+{_REST}|<(?![a-z/!?]))[^<]*+)*+", re.I | re.A
-)
-"""Text, and tags that are not wanted; ends at something wanted, at markup, or at a torn tag."""
+
+
+def _boring(wanted: str) -> re.Pattern[str]:
+    """Text, and tags of no wanted name; ends at something wanted, at markup, or at a torn tag."""
+    name = rf"/?(?:{wanted}|{_RAW})[{_SPACE}/>]"
+    return re.compile(
+        rf"[^<]*+(?:(?:<(?!{name})/?[a-z][^{_SPACE}/>]*+{_REST}|<(?![a-z/!?]))[^<]*+)*+",
+        re.I | re.A,
+    )
+
+
+_PAGE = "a|area|blockquote|body|head|html"
+_BORING = _boring(_PAGE)
+_BORING_OF_REPLY = _boring(f"{_PAGE}|div")
+_BORING_OF_CONDITION = _boring("a|area|v:[a-z]+")
 _TAG = re.compile(rf"<(/?[a-z][^{_SPACE}/>]*+)({_REST})", re.I | re.A)
+_HREF = re.compile(
+    rf"(?:[{_SPACE}/]++|(?!href[{_SPACE}/>=]){_ATTRIBUTE})*+"
+    rf"href{_EQUALS}(?:{_QUOTED_VALUE}|{_BARE_VALUE})",
+    re.I | re.A,
+)
 _ATTRIBUTES = re.compile(
     rf"[{_SPACE}/]*+([^{_SPACE}/>][^{_SPACE}/>=]*+)"
-    rf"(?:{_EQUALS}(?:\"([^\"]*+)\"|'([^']*+)'|([^{_SPACE}>\"'][^{_SPACE}>]*+)|(?=>)))?+"
+    rf"(?:{_EQUALS}(?:{_QUOTED_VALUE}|{_BARE_VALUE}|(?=>)))?+"
 )
+_OPT_OUTS = ("data-", "ses:", "clicktracking")
+_HISTORY_SIGNS = (
+    "gmail_quote",
+    "appendonsend",  # Outlook
+    "divRplyFwdMsg",
+    "border-top:solid #",
+    "yahoo_quoted",
+    "moz-cite-prefix",  # Thunderbird
+    "protonmail_quote",
+)
+_HISTORY = re.compile(
+    r"gmail_quote|appendonsend|divRplyFwdMsg|yahoo_quoted|moz-cite-prefix|protonmail_quote"
+    r"|border-top:solid #(?:E1E1E1|B5C4DF)|\btype=[\"']?cite"
+)
+"""How six mail programs mark what they quote, in the tag before it."""
 _RAW_END = {name: re.compile(rf"</{name}(?=[{_SPACE}/>])", re.I | re.A) for name in _RAW.split("|")}
 _LETTER = re.compile(r"[a-zA-Z]")
 _COMMENT_END = re.compile(r"--!?>")
@@ -39,16 +71,16 @@ _INNER_TAG = re.compile(r"<!--(?:[^-]++|-(?!->))*+(?:-->)?+|<[^>]*+>?+")
 _ALT = re.compile(r"\balt\s*+=\s*+[\"']([^\"'<>]*+)", re.I | re.A)
 
 _TEXT_SOURCE = 4096
-_TEXT_LENGTH = 256
+TEXT_LENGTH = 256
 
 
 @dataclass(slots=True)
 class Anchor:
-    """An `<a href>` or `<area href>`.
+    """A link.
 
     Attributes:
-        start, end: where the value of href stands, without its quotes.
-        value: the value with its character references resolved, as a browser would see it.
+        start, end: where its address stands, such as the value of href without its quotes.
+        value: the address as a browser would see it: its character references are resolved.
         opted_out: an attribute says that it is not to be tracked.
         text: what a reader sees of the link, at most 256 characters.
     """
@@ -68,16 +100,14 @@ class Scan:
         anchors: in the order of the text.
         marks: where our own opt-out attributes stand, with the white space before each.
         top: behind `<body>`, or as near to there as the text allows.
-        bottom: before the last `</body>`, or where the text ends or breaks off; never in a quote,
-            for what is quoted belongs to another mail.
-        conditional_links: whether Outlook's conditional comments hold links.
+        bottom: before the history that a reply quotes, or the last `</body>`, or where the text
+            ends or breaks off; never in a quote, for what is quoted belongs to another mail.
     """
 
     anchors: list[Anchor] = field(default_factory=list)
     marks: list[tuple[int, int]] = field(default_factory=list)
     top: int = 0
     bottom: int = 0
-    conditional_links: bool = False
 
 
 def scan(text: str) -> Scan:
@@ -87,6 +117,10 @@ def scan(text: str) -> Scan:
     at = 0
     top_rank = 0
     bottom: int | None = None
+    history: int | None = None
+    boring_text = _BORING
+    if any(sign in text for sign in _HISTORY_SIGNS):
+        boring_text = _BORING_OF_REPLY
     quotes: list[int] = []  # where the quotes that are open begin
     opened: tuple[Anchor, int] | None = None
 
@@ -98,7 +132,7 @@ def scan(text: str) -> Scan:
             opened = None
 
     while True:
-        boring = _BORING.match(text, at)
+        boring = boring_text.match(text, at)
         at = boring.end() if boring else end
         if at >= end:
             break
@@ -108,7 +142,7 @@ def scan(text: str) -> Scan:
             if behind is None:
                 break
             if text.startswith("<!--[if", at):
-                found.conditional_links |= "href" in text[at:behind].lower()
+                _read_condition(text, at, behind, found)
             elif top_rank == 0 and text[at : at + 9].lower() == "<!doctype":
                 found.top, top_rank = behind, 1
             at = behind
@@ -123,12 +157,14 @@ def scan(text: str) -> Scan:
                     opened = anchor, tag.end()
         elif name == "/a":
             close(at)
+        elif name in ("blockquote", "div") and history is None and _HISTORY.search(tag[2]):
+            history = at
         elif name == "blockquote":
             quotes.append(at)
         elif name == "/blockquote":
             del quotes[-1:]
         elif name == "/body":
-            bottom = bottom if quotes else at
+            bottom = bottom if quotes or history is not None else at
         elif name in _RAW_END:
             ending = _RAW_END[name].search(text, tag.end())
             if ending is None or name == "plaintext":
@@ -137,10 +173,12 @@ def scan(text: str) -> Scan:
             continue
         else:
             rank = {"html": 2, "/head": 3, "body": 4}.get(name, 0)
-            if rank > top_rank and not quotes:
+            if rank > top_rank and not quotes and history is None:
                 found.top, top_rank = tag.end(), rank
         at = tag.end()
     close(at)
+    if bottom is None:
+        bottom = history
     if bottom is None:
         # What is torn or never closed swallows the rest of the text: nothing may stand behind it.
         bottom = quotes[0] if quotes else len(text[:at].rstrip())
@@ -161,7 +199,46 @@ def _markup_end(text: str, at: int) -> int | None:
     return None
 
 
+def _read_condition(text: str, at: int, end: int, found: Scan) -> None:
+    """The links in a conditional comment, which Outlook reads as markup; VML's among them."""
+    at = text.find("]>", at, end) + 2
+    end -= len("-->")
+    if at < 2 or "href" not in text[at:end].lower():
+        return
+    while True:
+        boring = _BORING_OF_CONDITION.match(text, at, end)
+        at = boring.end() if boring else end
+        tag = _TAG.match(text, at, end)
+        if tag is None:
+            at = text.find(">", at + 1, end) + 1
+            if not text.startswith(("<!", "<?"), boring.end() if boring else end) or at < 1:
+                return  # a torn tag swallows the rest
+            continue
+        name = tag[1].lower()
+        at = tag.end()
+        if name in _RAW_END:
+            ending = _RAW_END[name].search(text, at, end)
+            if ending is None:
+                return
+            at = ending.start()
+        elif not name.startswith("/"):
+            anchor = _anchor(text, tag, found.marks)
+            if anchor is not None:
+                closing = text.find("</", at, min(end, at + _TEXT_SOURCE))
+                anchor.text = anchor.text or visible_text(text[at : max(at, closing)])
+                found.anchors.append(anchor)
+
+
 def _anchor(text: str, tag: re.Match[str], marks: list[tuple[int, int]]) -> Anchor | None:
+    attributes = tag[2]
+    if tag[1] in "aA" and not any(word in attributes.lower() for word in _OPT_OUTS):
+        plain = _HREF.match(text, *tag.span(2))  # nearly always
+        if plain is None:
+            return None
+        start, end = plain.span(plain.lastindex or 0)
+        if start == end:
+            return None
+        return Anchor(start, end, attribute_value(text[start:end]), opted_out=False)
     href: tuple[int, int] | None = None
     opted_out = False
     alt = ""
@@ -212,13 +289,14 @@ def visible_text(source: str) -> str:
 
     When there is no text, the first alternative text of an image.
     """
-    text = _one_line(_INNER_TAG.sub(" ", source))
-    if not text:
+    text = _one_line(_INNER_TAG.sub(" ", source) if "<" in source else source)
+    if not text and "<" in source:
         alt = _ALT.search(source)
         text = _one_line(alt[1]) if alt else ""
     return text
 
 
 def _one_line(source: str) -> str:
-    text = " ".join(html.unescape(source).split())[:_TEXT_LENGTH]
-    return text.encode(errors="replace").decode()  # no half of a surrogate pair gets out
+    text = " ".join(html.unescape(source).split())[:TEXT_LENGTH]
+    # No half of a surrogate pair gets out.
+    return text if text.isascii() else text.encode(errors="replace").decode()

@@ -16,11 +16,11 @@ from typing import Literal
 from mailwake.errors import MailwakeError
 
 PartReason = Literal[
-    "not_html", "attachment", "signed", "encrypted", "broken", "encoding", "charset", "too_many"
+    "not_text", "attachment", "signed", "encrypted", "broken", "encoding", "charset", "too_many"
 ]
-"""Why a part was left as it is: it is no HTML, it is a file, it is signed or encrypted, its MIME
-structure is broken, its transfer encoding or its charset cannot be read surely, or it lies too
-deep or behind too many others."""
+"""Why a part was left as it is: it is neither HTML nor plain text, it is a file, it is signed or
+encrypted, its MIME structure is broken, its transfer encoding or its charset cannot be read surely
+or could not be written again as it was, or it lies too deep or behind too many others."""
 
 _DEPTH, _PARTS = 20, 1000
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
@@ -71,7 +71,8 @@ class Part:
         content_type: lower case, such as `text/html`.
         encoding: its Content-Transfer-Encoding, lower case.
         charset: as it was given, empty when it was not.
-        reason: why it is to be left as it is; None when it is HTML that may be changed.
+        reason: why it is to be left as it is; None when it is text that may be changed.
+        joined: of plain text: lines that end with a space go on in the next without it (RFC 3676).
     """
 
     start: int
@@ -80,6 +81,7 @@ class Part:
     encoding: str = ""
     charset: str = ""
     reason: PartReason | None = None
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +141,13 @@ def _walk(message: bytes, start: int, end: int, depth: int, found: list[Part]) -
             reason = "too_many" if spans else "broken"
         else:
             reason = "broken"
-    elif content_type != "text/html":
-        reason = "not_html"
+    elif content_type not in ("text/html", "text/plain"):
+        reason = "not_text"
     elif _is_file(headers, parameters):
         reason = "attachment"
     charset = parameters.get("charset", "")
-    found.append(Part(body, end, content_type, encoding, charset, reason))
+    joined = parameters.get("delsp", "").lower() == "yes"
+    found.append(Part(body, end, content_type, encoding, charset, reason, joined))
 
 
 def _content_type(headers: Headers) -> tuple[str, dict[str, str]]:

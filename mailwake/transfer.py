@@ -1,8 +1,11 @@
 """Transfer encodings: reads a part's body, and changes spans of it without writing the rest anew.
 
-An edit is a span of the decoded bytes and what stands there instead, in order and apart from each
-other. What no edit touches keeps its encoded bytes (RFC 2045, section 6): of quoted-printable every
-line that no edit is on, of base64 all before the first edit and the length of the lines.
+Edits are made on a body's *source*: what of it can be kept to the byte. That is the encoded text
+itself where nothing is encoded and in quoted-printable (RFC 2045, section 6.7), and the decoded
+text in base64, which is only read when it can be written again from its lines' length.
+
+An edit is a span of the source and the decoded text that is to stand there. Edits come in the order
+of the text and apart from each other.
 """
 
 from __future__ import annotations
@@ -11,15 +14,18 @@ import binascii
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate, chain, repeat
 from typing import Protocol
 
 Edit = tuple[int, int, bytes]
 
 MAX_LINE = 998
 """The longest line mail may have, without its end (RFC 5322, section 2.1.1)."""
-_QP_LINE = 76
-_ESCAPE = re.compile(rb"=(?:([0-9A-Fa-f]{2})|[ \t]*+\r?\n)")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]*+(?:=\s*+){0,2}")
+LINE = 76
+"""The longest line of encoded text, without its end (RFC 2045)."""
+_ESCAPE = re.compile(rb"=([0-9A-Fa-f]{2}|[ \t]*+\r?\n)")
+_UNSAFE = re.compile(rb"[^\t\r\n -<>-~]")
+_BASE64 = re.compile(rb"(\s*+)([A-Za-z0-9+/\s]*+(?:=\s*+){0,2})")
 
 
 class Body(Protocol):
@@ -27,40 +33,100 @@ class Body(Protocol):
 
     Attributes:
         decoded: its bytes without the transfer encoding.
+        source: what edits are made on.
+        newline: how its lines end.
+        quoted: whether the source is quoted-printable.
     """
 
     decoded: bytes
+    source: bytes
+    newline: bytes
+    quoted: bool
+
+    def region(self, start: int, end: int) -> tuple[int, int]:
+        """Where a decoded span stands in the source, with the soft breaks on both sides of it."""
+
+    def inside(self, start: int, end: int) -> tuple[int, int]:
+        """Where a decoded span, which is not empty, stands in the source, without those."""
 
     def fits(self, start: int, end: int, length: int) -> bool:
-        """Whether `length` bytes can stand for a span; when so, they are counted in.
+        """Whether `length` bytes can stand for a decoded span; when so, they are counted in.
 
         To be asked in the order of the text.
         """
 
-    def splice(self, edits: Sequence[Edit]) -> bytes:
-        """The encoded body with the edits made."""
+    def crowded(self, at: int) -> bool:
+        """Whether what is put in at a place of the source has to begin with a line end."""
+
+    def spliced(self, edits: Sequence[Edit]) -> bytes:
+        """The source with the edits made."""
+
+    def written(self, source: bytes) -> bytes:
+        """The body with another source."""
+
+    def encoded(self, source: bytes) -> bytes | None:
+        """The same; None when from that this body could not be told again."""
 
 
-def body_of(encoded: bytes, encoding: str) -> Body | None:
-    """The body of a part with that transfer encoding; None when it cannot be read surely."""
+def body_of(encoded: bytes, encoding: str, newline: bytes = b"\r\n") -> Body | None:
+    """The body of a part with that transfer encoding; None when it cannot be read surely.
+
+    `newline` is how the lines of the mail end, for a body that has but one.
+    """
     if encoding in ("", "7bit", "8bit", "binary"):
-        return Plain(encoded)
+        return Plain(encoded, newline)
     if encoding == "quoted-printable":
-        return QuotedPrintable(encoded)
-    if encoding == "base64" and _BASE64.fullmatch(encoded):
-        try:
-            return Base64(encoded)
-        except binascii.Error:
-            return None
+        return QuotedPrintable(encoded, newline)
+    if encoding == "base64":
+        return Base64.read(encoded, newline)
     return None
 
 
-class Plain:
+class _Identity:
+    """What bodies share whose source is the decoded text."""
+
+    quoted = False
+
+    def __init__(self, decoded: bytes, newline: bytes) -> None:
+        self.decoded = self.source = decoded
+        self.newline = newline_of(decoded, newline)
+
+    def region(self, start: int, end: int) -> tuple[int, int]:
+        """The span itself."""
+        return start, end
+
+    inside = region
+
+    def fits(self, start: int, end: int, length: int) -> bool:
+        """Anything fits."""
+        return True
+
+    def crowded(self, at: int) -> bool:
+        """Never."""
+        return False
+
+    def spliced(self, edits: Sequence[Edit]) -> bytes:
+        """The source with the edits made."""
+        return spliced(self.source, edits)
+
+    def written(self, source: bytes) -> bytes:
+        """The source."""
+        return source
+
+    def encoded(self, source: bytes) -> bytes | None:
+        """The source."""
+        return source
+
+
+class Loose(_Identity):
+    """A text that is in no mail yet: its lines may have any length."""
+
+
+class Plain(_Identity):
     """A body that is not encoded. Its lines cannot be broken, so they must not grow too long."""
 
-    def __init__(self, encoded: bytes) -> None:
-        self.decoded = encoded
-        self._line = (0, 0)
+    def __init__(self, encoded: bytes, newline: bytes = b"\r\n") -> None:
+        super().__init__(encoded, newline)
         self._grown = 0
         self._line = (0, self._line_end(0))
 
@@ -82,118 +148,214 @@ class Plain:
         self._grown = grown
         return True
 
-    def splice(self, edits: Sequence[Edit]) -> bytes:
-        """The body with the edits made."""
-        return _spliced(self.decoded, edits)
+
+class Base64(_Identity):
+    """A base64 body, of lines of one length and one end."""
+
+    def __init__(
+        self, decoded: bytes, around: tuple[bytes, bytes], width: int, end: bytes, lines: bool
+    ) -> None:
+        """`around` is the white space before and behind, `lines` whether there is more than one;
+        `width` and `end` are those of a line, width 0 is that of a single overlong one."""
+        super().__init__(decoded, end)
+        self._around = around
+        self._width = width
+        self._end = end
+        self._lines = lines
+
+    @classmethod
+    def read(cls, encoded: bytes, newline: bytes) -> Base64 | None:
+        """The body of an encoded text; None when it cannot be read, or written again."""
+        text = _BASE64.fullmatch(encoded)
+        if text is None:
+            return None
+        core = text[2].rstrip()
+        try:
+            decoded = binascii.a2b_base64(core)
+        except binascii.Error:
+            return None
+        width, end = _layout(core)
+        around = text[1], encoded[text.start(2) + len(core) :]
+        if not core:
+            around = b"", encoded
+        body = cls(decoded, around, width, end or newline_of(encoded, newline), bool(end))
+        return body if body.written(decoded) == encoded else None
+
+    def written(self, source: bytes) -> bytes:
+        """The source encoded, in lines as they were."""
+        core = binascii.b2a_base64(source, newline=False)
+        width = self._width or len(core) or 1
+        lines = self._end.join([core[at : at + width] for at in range(0, len(core), width)])
+        return self._around[0] + lines + self._around[1]
+
+    def encoded(self, source: bytes) -> bytes | None:
+        """The source encoded; None when the length of its lines could not be told from it."""
+        encoded = self.written(source)
+        before, behind = self._around
+        core = encoded[len(before) : len(encoded) - len(behind)]
+        width, end = _layout(core)
+        if width != self._width or (self._lines and not end):
+            return None
+        if not width and len(core) > MAX_LINE >= (len(self.source) + 2) // 3 * 4:
+            return None
+        return encoded
 
 
-class Base64:
-    """A base64 body. Raises binascii.Error."""
-
-    def __init__(self, encoded: bytes) -> None:
-        self._encoded = encoded
-        self.decoded = binascii.a2b_base64(encoded)
-
-    def fits(self, start: int, end: int, length: int) -> bool:
-        """Anything fits."""
-        return True
-
-    def splice(self, edits: Sequence[Edit]) -> bytes:
-        """The body encoded anew, with the same length and ends of lines."""
-        text = self._encoded.strip()
-        at = self._encoded.find(text)
-        lines = text.splitlines()
-        length = len(lines[0]) if len(lines) > 1 else _QP_LINE
-        newline = _newline(self._encoded)
-        encoded = binascii.b2a_base64(_spliced(self.decoded, edits), newline=False)
-        cut = newline.join(encoded[i : i + length] for i in range(0, len(encoded), length))
-        return self._encoded[:at] + cut + self._encoded[at + len(text) :]
+def _layout(core: bytes) -> tuple[int, bytes]:
+    """The length of the lines of a base64 text, 0 for a single overlong one; and their end."""
+    first = core.find(b"\n")
+    if first < 0:
+        return (LINE if len(core) <= LINE else 0), b""
+    crlf = core[first - 1 : first] == b"\r"
+    return first - crlf, b"\r\n" if crlf else b"\n"
 
 
 class QuotedPrintable:
     """A quoted-printable body, as lenient decoders read it: what is no escape stands for itself."""
 
-    def __init__(self, encoded: bytes) -> None:
-        self._encoded = encoded
-        pieces: list[bytes] = []
-        # After each escape, where decoded and encoded text go on together.
-        self._decoded_at = [0]
-        self._encoded_at = [0]
-        decoded_at = at = 0
-        for escape in _ESCAPE.finditer(encoded):
-            pieces.append(encoded[at : escape.start()])
-            decoded_at += escape.start() - at
-            at = escape.end()
-            if escape[1] is not None:
-                pieces.append(binascii.unhexlify(escape[1]))
-                decoded_at += 1
-            self._decoded_at.append(decoded_at)
-            self._encoded_at.append(at)
-        pieces.append(encoded[at:])
-        self.decoded = b"".join(pieces)
+    quoted = True
+
+    def __init__(self, encoded: bytes, newline: bytes = b"\r\n") -> None:
+        self.source = encoded
+        self.newline = newline_of(encoded, newline)
+        # Literal text and escapes in turns; all of it in C, for there are thousands of them.
+        pieces = _ESCAPE.split(encoded)
+        literals, self._escapes = pieces[::2], pieces[1::2]
+        lengths = list(map(len, literals))
+        values = list(map(_VALUES.get, self._escapes, repeat(b"")))
+        self.decoded = b"".join(chain.from_iterable(zip(literals, [*values, b""], strict=True)))
+        # Where each literal begins, decoded and in the source.
+        steps = map(int.__add__, lengths, map(len, values))
+        self._decoded_at = [0, *accumulate(steps)]
+        leaps = map(int.__add__, lengths, map(len, self._escapes))
+        self._source_at = [0, *accumulate(leap + 1 for leap in leaps)]
+
+    def region(self, start: int, end: int) -> tuple[int, int]:
+        """The span and the soft breaks on both sides, so that none stands beside it."""
+        return self._before(start), self._behind(end)
+
+    def inside(self, start: int, end: int) -> tuple[int, int]:
+        """The span without soft breaks beside it."""
+        return self._behind(start), self._before(end)
+
+    def _behind(self, decoded: int) -> int:
+        i = bisect_right(self._decoded_at, decoded) - 1
+        return self._source_at[i] + decoded - self._decoded_at[i]
+
+    def _before(self, decoded: int) -> int:
+        i = bisect_right(self._decoded_at, decoded) - 1
+        at = self._source_at[i] + decoded - self._decoded_at[i]
+        while i and at == self._source_at[i] and self._escapes[i - 1].endswith(b"\n"):
+            i -= 1
+            at -= 1 + len(self._escapes[i])
+        return at
 
     def fits(self, start: int, end: int, length: int) -> bool:
         """Anything fits: lines are broken softly."""
         return True
 
-    def splice(self, edits: Sequence[Edit]) -> bytes:
-        """The body with the edits made, and soft line breaks where a line would pass 76."""
-        spans = [self._span(start, end) for start, end, _ in edits]
-        soft = b"=" + _newline(self._encoded)
-        encoded = self._encoded
+    def crowded(self, at: int) -> bool:
+        """Whether the line is so full that no soft break can stand there."""
+        return at - self.source.rfind(b"\n", 0, at) > LINE
+
+    def spliced(self, edits: Sequence[Edit]) -> bytes:
+        """The source with the edits made, and soft breaks where a line would pass 76.
+
+        Soft breaks are put inside and right beside what is put in, and nowhere else.
+        """
+        source = self.source
+        soft = b"=" + self.newline
         pieces: list[bytes] = []
         at = column = 0
-        for number, ((start, end), edit) in enumerate(zip(spans, edits, strict=True)):
-            new = edit[2].replace(b"=", b"=3D")
-            newline = encoded.rfind(b"\n", at, start)
-            column = column + start - at if newline < 0 else start - newline - 1
-            if new and column >= _QP_LINE > column - (start - at):
-                back = 3 if _ESCAPE.fullmatch(encoded, max(at, start - 3), start) else 1
-                new = encoded[start - back : start] + new
-                start -= back
-                column -= back
-            pieces.append(encoded[at:start])
-            while column + len(new) >= _QP_LINE:
-                cut = max(_QP_LINE - 1 - column, 0)
-                cut -= (
-                    1 if new[cut - 1 : cut] == b"=" else 2 if new[cut - 2 : cut - 1] == b"=" else 0
-                )
-                pieces += new[: max(cut, 0)], soft
-                new = new[max(cut, 0) :]
-                column = 0
-            pieces.append(new)
-            column += len(new)
-            until = spans[number + 1][0] if number + 1 < len(spans) else len(encoded)
-            line_end = encoded.find(b"\n", end, until)
-            rest = until - end if line_end < 0 else line_end - end
-            rest -= line_end > end and encoded[line_end - 1] == 0x0D
-            more = number + 1 < len(spans) and line_end < 0
-            if rest and edit[2] and column + rest > _QP_LINE - more:
-                pieces.append(soft)
-                column = 0
+        for number, (start, end, new) in enumerate(edits):
+            line = source.rfind(b"\n", at, start)
+            column = column + start - at if line < 0 else start - line - 1
+            pieces.append(source[at:start])
             at = end
-        pieces.append(encoded[at:])
+            if new:
+                wrapped, column = _wrapped(quoted_text(new), column, self.newline)
+                pieces.append(wrapped)
+                rest, more = self._rest(edits, number)
+                if rest and column + rest > LINE - more:
+                    pieces.append(soft)
+                    column = 0
+        pieces.append(source[at:])
         return b"".join(pieces)
 
-    def _span(self, start: int, end: int) -> tuple[int, int]:
-        """Where a decoded span is encoded, without soft breaks before and behind it."""
-        first = self._where(start)
-        if end == start:
-            return first, first
-        last = self._where(end - 1)
-        return first, last + (3 if _ESCAPE.match(self._encoded, last) else 1)
+    def _rest(self, edits: Sequence[Edit], number: int) -> tuple[int, bool]:
+        """How much text follows an edit on its line, and whether another edit's does."""
+        source = self.source
+        at = edits[number][1]
+        rest = 0
+        for i in range(number + 1, len(edits)):
+            start, end, new = edits[i]
+            line = source.find(b"\n", at, start)
+            if line >= 0:
+                return rest + line - at - (source[line - 1 : line] == b"\r"), False
+            rest += start - at
+            if new:
+                return rest, True
+            at = end
+        line = source.find(b"\n", at)
+        if line < 0:
+            return rest + len(source) - at, False
+        return rest + line - at - (source[max(at, line - 1) : line] == b"\r"), False
 
-    def _where(self, decoded: int) -> int:
-        i = bisect_right(self._decoded_at, decoded) - 1
-        return self._encoded_at[i] + decoded - self._decoded_at[i]
+    def written(self, source: bytes) -> bytes:
+        """The source."""
+        return source
+
+    def encoded(self, source: bytes) -> bytes | None:
+        """The source."""
+        return source
 
 
-def _newline(text: bytes) -> bytes:
+_HEX = "0123456789abcdefABCDEF"
+_VALUES = {f"{high}{low}".encode(): bytes.fromhex(high + low) for high in _HEX for low in _HEX}
+
+
+def quoted_text(text: bytes) -> bytes:
+    """A text as quoted-printable without soft breaks, in the form our own edits have."""
+    return _UNSAFE.sub(lambda byte: b"=%02X" % byte[0][0], text)
+
+
+def _wrapped(quoted: bytes, column: int, newline: bytes) -> tuple[bytes, int]:
+    """A quoted text in lines that leave room for a soft break; the column behind it."""
+    pieces: list[bytes] = []
+    for number, line in enumerate(quoted.split(newline)):
+        if number:
+            pieces.append(newline)
+            column = 0
+        while column + len(line) >= LINE:
+            cut = max(LINE - 1 - column, 0)
+            if line[cut - 1 : cut] == b"=":
+                cut -= 1
+            elif line[cut - 2 : cut - 1] == b"=":
+                cut -= 2
+            cut = max(cut, 0)
+            pieces += line[:cut], b"=", newline
+            line = line[cut:]
+            column = 0
+        pieces.append(line)
+        column += len(line)
+    return b"".join(pieces), column
+
+
+def soft_lines(text: bytes, newline: bytes) -> bytes:
+    """A text as quoted-printable, with soft breaks before and behind it and wherever it is long."""
+    return _wrapped(quoted_text(text), LINE - 1, newline)[0] + b"=" + newline
+
+
+def newline_of(text: bytes, default: bytes = b"\r\n") -> bytes:
+    """How the lines of a text end."""
     at = text.find(b"\n")
-    return b"\n" if (at > 0 and text[at - 1] != 0x0D) or at == 0 else b"\r\n"
+    if at < 0:
+        return default
+    return b"\r\n" if text[at - 1 : at] == b"\r" else b"\n"
 
 
-def _spliced(text: bytes, edits: Sequence[Edit]) -> bytes:
+def spliced(text: bytes, edits: Sequence[Edit]) -> bytes:
+    """A text with edits made on it."""
     pieces: list[bytes] = []
     at = 0
     for start, end, new in edits:

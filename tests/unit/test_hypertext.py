@@ -46,7 +46,7 @@ def values(text: str) -> list[str]:
         ('<!--><a href="http://x/">-->', ["http://x/"]),
         ('<!---><a href="http://x/">-->', ["http://x/"]),
         ('<!-- --!><a href="http://x/">', ["http://x/"]),
-        ('<!--[if mso]><a href="http://x/"><![endif]-->', []),
+        ('<!--[if mso]><a href="http://x/"><![endif]-->', ["http://x/"]),
         ('<!--[if !mso]><!--><a href="http://x/"><!--<![endif]-->', ["http://x/"]),
         ('<![if !mso]><a href="http://x/"><![endif]>', ["http://x/"]),
         ('<? <a href="http://x/">', []),

@@ -32,13 +32,13 @@ def of(head: str, body: str = "<p>x</p>") -> bytes:
         ("Content-Type: text/html\nContent-Type: text/plain", "broken"),
         ("Content-Type: html", "broken"),
         ("Content-Type: text/html\nno field", "broken"),
-        ("Content-Type: text/x-amp-html", "not_html"),
+        ("Content-Type: text/x-amp-html", "not_text"),
         ("Content-Type: application/pkcs7-mime; smime-type=signed-data", "encrypted"),
         ("Content-Type: multipart/encrypted; boundary=b", "encrypted"),
         ("Content-Type: multipart/signed; boundary=b", "signed"),
         ("Content-Type: multipart/mixed", "broken"),
         ("Content-Type: multipart/mixed; boundary=b", "broken"),
-        ("Subject: x", "not_html"),
+        ("Subject: x", None),
     ],
 )
 def test_a_part_is_left_for_a_reason(head: str, reason: str | None) -> None:

@@ -37,6 +37,17 @@ def body(encoded: bytes, encoding: str) -> Body:
     return found
 
 
+def made(read: Body, edits: list[Edit]) -> bytes:
+    """The body with edits of the decoded text made on its source."""
+    moved: list[Edit] = []
+    done = 0
+    for start, end, new in edits:
+        first, last = read.region(start, end)
+        moved.append((max(first, done), last, new))
+        done = last
+    return read.written(read.spliced(moved))
+
+
 @given(edited("\n"), st.booleans())
 def test_quoted_printable_reads_as_the_edited_text(
     case: tuple[bytes, list[Edit]], crlf: bool
@@ -54,7 +65,7 @@ def test_quoted_printable_reads_as_the_edited_text(
         decoded = decoded.replace(b"\n", b"\r\n")
     read = body(encoded, "quoted-printable")
     assert read.decoded == decoded
-    changed = read.splice(edits)
+    changed = made(read, edits)
     assert body(changed, "quoted-printable").decoded == spliced(decoded, edits)
     assert quopri.decodestring(changed) == spliced(decoded, edits)
     assert all(len(line) <= 76 for line in changed.replace(b"\r\n", b"\n").split(b"\n"))
@@ -66,7 +77,7 @@ def test_quoted_printable_reads_as_the_edited_text(
 def test_quoted_printable_lines_that_no_edit_is_on_stay(case: tuple[bytes, list[Edit]]) -> None:
     decoded, edits = case
     encoded = quopri.encodestring(decoded)
-    changed = body(encoded, "quoted-printable").splice(edits)
+    changed = made(body(encoded, "quoted-printable"), edits)
     if not edits:
         assert changed == encoded
         return
@@ -88,7 +99,7 @@ def test_an_address_broken_over_lines_is_replaced_whole() -> None:
     read = body(encoded, "quoted-printable")
     start = read.decoded.index(b"https://")
     end = read.decoded.index(b'">here')
-    changed = read.splice([(start, end, b"https://t.example.com/c/" + b"A" * 80)])
+    changed = made(read, [(start, end, b"https://t.example.com/c/" + b"A" * 80)])
     assert changed == (
         b'<p class=3D"x">An address that is long: <a href=3D"https://t.example.com/c/=\r\n'
         + b"A" * 75
@@ -107,7 +118,7 @@ def test_base64_keeps_its_lines(
     encoded = newline.join(text[i : i + length] for i in range(0, len(text), length)) + newline
     read = body(encoded, "base64")
     assert read.decoded == decoded
-    changed = read.splice(edits)
+    changed = made(read, edits)
     assert base64.b64decode(changed) == spliced(decoded, edits)
     assert changed.endswith(newline)
     if len(text) > length:
