@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -20,7 +21,7 @@ from msgspec import Struct
 from mailwake import metrics
 from mailwake.contracts import Codec, InvalidError
 from mailwake.errors import UnavailableError
-from mailwake.kafka import require_topics, start_consumer, stop_client
+from mailwake.kafka import partitions_of_topic, start_consumer, stop_client
 from mailwake.settings import Settings
 
 log = logging.getLogger("mailwake.following")
@@ -28,14 +29,20 @@ log = logging.getLogger("mailwake.following")
 T = TypeVar("T", bound=Struct)
 _POLL_MS = 200
 _AGAIN_S = 1.0
+_AT_ONCE = 1000  # records: some milliseconds of work, then the event loop has its turn
+_METADATA_MS = 10_000  # after so long it is seen that the topic has other partitions
 
 
 class Follower(Generic[T]):
     """Follows one compacted topic.
 
+    A topic that is deleted and made anew is read from its start; what was applied of the old one
+    stays.
+
     Attributes:
         caught_up: whether everything was applied once that stood in the topic at the start. Until
             then the absence of a key says nothing.
+        moved_at: monotonic time when a record was last applied, or following began.
     """
 
     def __init__(
@@ -55,10 +62,13 @@ class Follower(Generic[T]):
         self._applied: dict[TopicPartition, int] = {}
         self._moved = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
+        self._told = ""
         self.caught_up = asyncio.Event()
+        self.moved_at = time.monotonic()
 
     def start(self) -> None:
         """Begins to follow; returns at once."""
+        self.moved_at = time.monotonic()
         self._task = asyncio.create_task(self._run(), name=f"follow {self._topic}")
 
     async def stop(self) -> None:
@@ -77,10 +87,7 @@ class Follower(Generic[T]):
         try:
             async with asyncio.timeout(within_s):
                 await self.caught_up.wait()
-                consumer = self._consumer
-                if consumer is None:
-                    raise KafkaError
-                ends = await consumer.end_offsets(list(self._applied))
+                ends = await self._ends()
                 async with self._moved:
                     await self._moved.wait_for(lambda: self._behind(ends) == 0)
         except (TimeoutError, KafkaError):
@@ -88,6 +95,19 @@ class Follower(Generic[T]):
                 f"Kafka at {self._settings.kafka_bootstrap} does not tell what stands in "
                 f"{self._settings.topic(self._topic)} now; try again when it answers"
             ) from None
+
+    async def _ends(self) -> dict[TopicPartition, int]:
+        """Where the partitions end now."""
+        while True:
+            async with self._moved:
+                await self._moved.wait_for(lambda: self._consumer is not None)
+            applied, consumer = dict(self._applied), self._consumer
+            assert consumer is not None  # noqa: S101 (nothing ran since it was waited for)
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(list(applied))
+            if all(applied[part] <= end for part, end in ends.items()):
+                return ends
+            # The topic was made anew, and is not yet read from its start.
+            await asyncio.sleep(_POLL_MS / 1000)
 
     def _behind(self, ends: dict[TopicPartition, int]) -> int:
         return sum(max(end - self._applied.get(part, 0), 0) for part, end in ends.items())
@@ -97,48 +117,61 @@ class Follower(Generic[T]):
             try:
                 await self._follow()
             except (KafkaError, UnavailableError) as error:
-                log.warning("%s is not followed now: %s", self._topic, error)
+                if str(error) != self._told:
+                    log.warning("%s is not followed now: %s", self._topic, error)
+                self._told = str(error)
             except Exception:
                 log.exception("following %s ended unexpectedly; it begins anew", self._topic)
             await asyncio.sleep(_AGAIN_S)
 
     async def _follow(self) -> None:
-        await require_topics(self._settings, self._topic)
+        """Applies what comes; returns when the topic's partitions are no longer the same."""
+        partitions = await partitions_of_topic(self._settings, self._topic)
         consumer = await start_consumer(
-            self._settings, client_id=f"mailwake-{self._topic}", max_poll_records=5000
+            self._settings,
+            client_id=f"mailwake-{self._topic}",
+            max_poll_records=_AT_ONCE,
+            metadata_max_age_ms=_METADATA_MS,
         )
         try:
-            topic = self._settings.topic(self._topic)
-            found = await self._partitions(consumer, topic)
-            consumer.assign(found)
-            ends = await consumer.end_offsets(found)
-            for part, start in (await consumer.beginning_offsets(found)).items():
-                # What was applied is not read again, unless the topic was made anew.
-                applied = self._applied.get(part, start)
-                self._applied[part] = applied if start <= applied <= ends[part] else start
-                consumer.seek(part, self._applied[part])
-            self._consumer = consumer
-            while True:
+            ends = await self._take_up(consumer, partitions)
+            same = {part.partition for part in partitions}
+            while consumer.partitions_for_topic(partitions[0].topic) == same:
                 batches = await consumer.getmany(timeout_ms=_POLL_MS)
                 for records in batches.values():
                     for record in records:
                         self._take(record.key or b"", record.value)
+                if batches:
+                    self.moved_at = time.monotonic()
                 async with self._moved:
-                    for part in found:
+                    for part in partitions:
                         self._applied[part] = await consumer.position(part)
                     self._moved.notify_all()
                 if not self.caught_up.is_set() and self._behind(ends) == 0:
                     self.caught_up.set()
+                await asyncio.sleep(0)  # what is fetched already is given without a pause
         finally:
             self._consumer = None
             await stop_client(consumer)
 
-    async def _partitions(self, consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-        known = consumer.partitions_for_topic(topic)
-        while not known:
-            await consumer.topics()
-            known = consumer.partitions_for_topic(topic)
-        return [TopicPartition(topic, number) for number in sorted(known)]
+    async def _take_up(
+        self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Begins where following ended last, or at the start; gives where the partitions end."""
+        consumer.assign(partitions)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        before, self._applied = self._applied, {}
+        for part, start in (await consumer.beginning_offsets(partitions)).items():
+            applied = before.get(part, start)
+            self._applied[part] = applied if start <= applied <= ends[part] else start
+            consumer.seek(part, self._applied[part])
+        if self._told:
+            log.info("%s is followed again", self._topic)
+            self._told = ""
+        async with self._moved:
+            self._consumer = consumer
+            self._moved.notify_all()
+        return ends
 
     def _take(self, key: bytes, value: bytes | None) -> None:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
@@ -81,9 +81,11 @@ async def start_consumer(
     )
     try:
         await consumer.start()
-    except KafkaConnectionError as error:
+    except BaseException as error:  # also when cancelled: what was opened is closed
         await consumer.stop()
-        raise _away(settings, error) from None
+        if isinstance(error, KafkaConnectionError):
+            raise _away(settings, error) from None
+        raise
     return consumer
 
 
@@ -94,9 +96,11 @@ async def start_admin(settings: Settings) -> AIOKafkaAdminClient:
     )
     try:
         await admin.start()
-    except KafkaConnectionError as error:
+    except BaseException as error:  # also when cancelled: what was opened is closed
         await admin.close()
-        raise _away(settings, error) from None
+        if isinstance(error, KafkaConnectionError):
+            raise _away(settings, error) from None
+        raise
     return admin
 
 
@@ -123,10 +127,30 @@ async def require_topics(settings: Settings, *names: str) -> None:
         await admin.close()
     missing = [topic for topic in map(settings.topic, names) if topic not in present]
     if missing:
-        raise UnavailableError(
-            f"Kafka at {settings.kafka_bootstrap} has no topic {', '.join(missing)}; run "
-            "`mailwake topics apply`"
-        )
+        raise _missing(settings, *missing)
+
+
+async def partitions_of_topic(settings: Settings, name: str) -> list[TopicPartition]:
+    """The partitions of a topic (name without the prefix).
+
+    Raises UnavailableError when Kafka does not answer or has no such topic.
+    """
+    topic = settings.topic(name)
+    admin = await start_admin(settings)
+    try:
+        (described,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    if not described["partitions"]:
+        raise _missing(settings, topic)
+    return sorted(TopicPartition(topic, each["partition"]) for each in described["partitions"])
+
+
+def _missing(settings: Settings, *topics: str) -> UnavailableError:
+    return UnavailableError(
+        f"Kafka at {settings.kafka_bootstrap} has no topic {', '.join(topics)}; run "
+        "`mailwake topics apply`"
+    )
 
 
 def _away(settings: Settings, error: Exception) -> UnavailableError:

@@ -42,6 +42,7 @@ TOPICS = ("preferences", "policies", "consents", "consent_proofs")
 
 T = TypeVar("T", bound=Struct)
 _WRITE_S = 10.0
+_AGAIN_S = 1.0
 
 
 class Register:
@@ -60,17 +61,21 @@ class Register:
             Follower(settings, "policies", POLICY, _into(self._policies)),
             self._consents_follower,
         )
-        self._repairs: set[asyncio.Task[None]] = set()
+        self._overtaken: set[bytes] = set()
+        self._overtaking = asyncio.Event()
+        self._repairing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begins to follow the topics; returns at once."""
         for follower in self._followers:
             follower.start()
+        self._repairing = asyncio.create_task(self._repair(), name="repair consents")
 
     async def stop(self) -> None:
         """Ends following."""
-        for task in self._repairs:
-            task.cancel()
+        if self._repairing is not None:
+            self._repairing.cancel()
+            await asyncio.gather(self._repairing, return_exceptions=True)
         await asyncio.gather(*(follower.stop() for follower in self._followers))
 
     @property
@@ -129,7 +134,8 @@ class Register:
     async def write_consents(self, consents: Sequence[Consent]) -> None:
         """Records statements: each as a proof, and those that count as what is in force.
 
-        Told again, they do no harm. Raises UnavailableError; then some may be recorded.
+        Told again, they do no harm. Raises UnavailableError; then some may be recorded. Raises
+        InvalidError when one does not keep its contract; then none is.
         """
         await self._consents_follower.current()
         keyed = [(consent_key(consent), consent) for consent in consents]
@@ -143,13 +149,14 @@ class Register:
     async def _write(self, topic: str, codec: Codec[T], values: list[tuple[bytes, T]]) -> None:
         if self.producer is None:
             raise UnavailableError("nothing can be written while Kafka is away; try again later")
+        encoded = [(key, codec.encode(value)) for key, value in values]
+        for _, value in encoded:
+            codec.decode(value)  # encoding checks nothing, and what is written stays
         try:
             async with asyncio.timeout(_WRITE_S):
                 sent = [
-                    await self.producer.send(
-                        self._settings.topic(topic), codec.encode(value), key=key
-                    )
-                    for key, value in values
+                    await self.producer.send(self._settings.topic(topic), value, key=key)
+                    for key, value in encoded
                 ]
                 await asyncio.gather(*sent)
         except (KafkaError, TimeoutError):
@@ -159,24 +166,36 @@ class Register:
             ) from None
 
     def _take_consent(self, key: bytes, consent: Consent | None) -> None:
-        known = self._consents.get(key)
         if consent is None:
             self._consents.pop(key, None)
-        elif counts(consent, known):
+        elif counts(consent, self._consents.get(key)):
             self._consents[key] = consent
-        elif known != consent and self._consents_follower.caught_up.is_set() and self.producer:
+        else:
             # Two processes wrote at the same time, and the one that does not count wrote last.
             # Compaction would keep that one, so what counts is written once more.
-            assert known is not None  # noqa: S101 (what nothing stood against would count)
-            task = asyncio.create_task(self._repair(key, known))
-            self._repairs.add(task)
-            task.add_done_callback(self._repairs.discard)
+            self._overtaken.add(key)
+            self._overtaking.set()
+            return
+        self._overtaken.discard(key)
 
-    async def _repair(self, key: bytes, consent: Consent) -> None:
-        try:
-            await self._write("consents", CONSENT, [(key, consent)])
-        except UnavailableError as error:
-            log.warning("a consent in force could not be written once more: %s", error)
+    async def _repair(self) -> None:
+        """Writes once more what counts and was overtaken, also before this process began."""
+        await self._consents_follower.caught_up.wait()
+        while True:
+            await self._overtaking.wait()
+            if self.producer is None:
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            self._overtaking.clear()
+            overtaken, self._overtaken = self._overtaken, set()
+            in_force = [(key, self._consents[key]) for key in overtaken if key in self._consents]
+            try:
+                await self._write("consents", CONSENT, in_force)
+            except UnavailableError as error:
+                log.warning("consents in force could not be written once more: %s", error)
+                self._overtaken |= overtaken
+                self._overtaking.set()
+                await asyncio.sleep(_AGAIN_S)
 
 
 def _into(values: dict[bytes, T]) -> Callable[[bytes, T | None], None]:
