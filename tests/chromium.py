@@ -128,7 +128,7 @@ class Chromium:
 
 
 class Page:
-    """One page. `requests` holds the addresses it has asked for, in their order."""
+    """One page."""
 
     def __init__(self, browser: Chromium, target: str, session: str) -> None:
         self._browser = browser
@@ -153,8 +153,9 @@ class Page:
 
     @property
     def requests(self) -> list[str]:
-        """The addresses that were asked for, redirects among them."""
-        return [event["request"]["url"] for event in self._events("Network.requestWillBeSent")]
+        """The addresses that were asked for, redirects among them; not the site's icon."""
+        asked = (event["request"]["url"] for event in self._events("Network.requestWillBeSent"))
+        return [url for url in asked if not url.endswith("/favicon.ico")]
 
     def open(self, url: str) -> None:
         """Goes to an address and waits until the page is loaded, or has failed to."""

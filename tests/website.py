@@ -15,7 +15,8 @@ class Website:
 
     Attributes:
         pages: path without its query → (content type, body). May be changed while it serves.
-        asked: what was asked for, in its order: the host and the request target, by the letter.
+        asked: what was asked for, in its order: the host and the request target, by the letter;
+            not the icon, which browsers want when they like.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,8 @@ class Website:
             wbufsize = -1  # an answer is one packet
 
             def do_GET(self) -> None:
-                site.asked.append((self.headers["Host"], self.path))
+                if self.path != "/favicon.ico":
+                    site.asked.append((self.headers["Host"], self.path))
                 kind, body = site.pages.get(self.path.partition("?")[0], ("", b""))
                 with contextlib.suppress(ConnectionError):  # a browser that was closed
                     self.send_response(200 if kind else 404)
