@@ -83,6 +83,7 @@ class Anchor:
         value: the address as a browser would see it: its character references are resolved.
         opted_out: an attribute says that it is not to be tracked.
         text: what a reader sees of the link, at most 256 characters.
+        quoted: it stands in a quoted line of plain text.
     """
 
     start: int
@@ -90,6 +91,7 @@ class Anchor:
     value: str
     opted_out: bool
     text: str = ""
+    quoted: bool = False
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import zlib
 
 from mailwake import undo
 from mailwake.keyring import Keyring
+from mailwake.plaintext import armour_of
 from mailwake.tokens import TokenError
 from mailwake.transfer import (
     Body,
@@ -54,12 +55,14 @@ class Restorer:
     def part(self, encoded: bytes, encoding: str, newline: bytes, *, text: bool) -> bytes:
         """A part's body restored; `text` says that it is plain text, else it is HTML.
 
-        A body that cannot be read stays as it is.
+        A body that cannot be read stays as it is, and so does what OpenPGP has signed.
         """
         for _ in range(_PASSES):  # what is joined anew may be an address again
             body = body_of(encoded, encoding, newline)
-            source = None if body is None else self._undone(body, text)
-            if body is None or source is None:
+            if body is None or (text and armour_of(body.decoded)):
+                break
+            source = self._undone(body, text)
+            if source is None:
                 break
             encoded = body.written(source)
         return encoded

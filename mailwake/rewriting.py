@@ -9,7 +9,7 @@ import html
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -18,26 +18,10 @@ from mailwake import plaintext, undo
 from mailwake.hypertext import Anchor, Scan, scan
 from mailwake.keyring import Keyring
 from mailwake.mime import Part, PartReason, codec_of
+from mailwake.report import LeftLink, LeftPart, LinkReason, Report
 from mailwake.restoring import PIXEL, Restorer
 from mailwake.tokens import Token, Withdrawal
 from mailwake.transfer import LINE, Body, Edit, Loose, body_of, spliced
-
-LinkReason = Literal[
-    "scheme",
-    "placeholder",
-    "opted_out",
-    "unsubscribe",
-    "ours",
-    "unreadable",
-    "too_long",
-    "line_too_long",
-    "too_many",
-    "not_restorable",
-]
-"""Why a link was left as it is: it is no http(s) link; a template fills it in; it or the caller
-opted it out; it unsubscribes; it leads to us already; its characters cannot be read surely; its
-target is over 4096 bytes; the line would be over 998; it comes behind 5000 others or 400 kB of
-them; the way it is written could not be given back."""
 
 MAX_LINKS, MAX_LINKS_BYTES = 5_000, 400_000
 MAX_TARGET = 4096
@@ -62,46 +46,6 @@ _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _UNSUBSCRIBE = re.compile(r"unsubscribe|list-manage\.com/unsub|opt-?out", re.I)
 _EDGES = "".join(map(chr, range(0x21)))
 _BREAKS = str.maketrans("", "", "\t\n\r")
-
-
-@dataclass(frozen=True, slots=True)
-class LeftLink:
-    """A link that was left as it is."""
-
-    target: str
-    reason: LinkReason
-
-
-@dataclass(frozen=True, slots=True)
-class LeftPart:
-    """A part that was left as it is."""
-
-    content_type: str
-    reason: PartReason
-
-
-@dataclass(slots=True)
-class Report:
-    """What instrumenting did.
-
-    Attributes:
-        links: how many links were rewritten.
-        pixel, footer: whether they were put in.
-        left, parts: which links and which parts were left, and why.
-        size_before, size_after: of the whole mail, in bytes.
-        html_size: of the largest HTML part afterwards, decoded, in bytes.
-        warnings: sentences for people.
-    """
-
-    links: int = 0
-    pixel: bool = False
-    footer: bool = False
-    left: list[LeftLink] = field(default_factory=list)
-    parts: list[LeftPart] = field(default_factory=list)
-    size_before: int = 0
-    size_after: int = 0
-    html_size: int = 0
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -217,6 +161,9 @@ class Rewriter:
         body = body_of(encoded, part.encoding, newline)
         if body is None:
             return "encoding"
+        armour = plaintext.armour_of(body.decoded) if plain else None
+        if armour is not None:
+            return armour
         if self._restorer.occurs(body.decoded):
             encoded = self._restorer.part(encoded, part.encoding, newline, text=plain)
             body = body_of(encoded, part.encoding, newline)
@@ -337,7 +284,9 @@ class Rewriter:
             reason = "unreadable" if plain else "scheme"
         elif anchor.opted_out:
             reason = "opted_out"
-        elif target in self._untouched or _UNSUBSCRIBE.search(target):
+        elif anchor.quoted:
+            reason = "quoted"
+        elif target.partition("#")[0] in self._untouched or _UNSUBSCRIBE.search(target):
             reason = "unsubscribe"
         elif target.startswith(self._ours):
             reason = "ours"

@@ -22,8 +22,9 @@ from mailwake.contracts import Display, LawfulBasis, Mode, Party, Send
 from mailwake.errors import ConfigError, MailwakeError
 from mailwake.keyring import Keyring
 from mailwake.mime import Headers, addresses, decode_words, read_mail
+from mailwake.report import LeftLink, LeftPart, Report
 from mailwake.restoring import Restorer
-from mailwake.rewriting import MAX_FOOTER, LeftLink, LeftPart, Report, Rewriter
+from mailwake.rewriting import MAX_FOOTER, Rewriter
 from mailwake.tokens import MAX_READERS, Token, Withdrawal
 from mailwake.transfer import newline_of
 
@@ -423,5 +424,7 @@ def _unsubscribe_targets(headers: Headers) -> frozenset[str]:
     """The addresses of List-Unsubscribe (RFC 2369), which mail programs fetch by themselves."""
     values = headers.all("list-unsubscribe")
     return frozenset(
-        "".join(target.split()) for value in values for target in _HEADER_URL.findall(value)
+        "".join(target.split()).partition("#")[0]
+        for value in values
+        for target in _HEADER_URL.findall(value)
     )
