@@ -46,6 +46,10 @@ COMMANDS = (
         "topics", "mailwake.topics_apply:topics_command", "create the topics in Kafka", "kafka"
     ),
     Command("migrate", "mailwake.migrate:migrate_command", "create the tables", "clickhouse"),
+    Command(
+        "instrument", "mailwake.instrument_command:instrument_command", "a mail in, tracked out"
+    ),
+    Command("restore", "mailwake.instrument_command:restore_command", "a tracked mail as it was"),
     Command("settings", "mailwake.cli:settings_command", "all settings, with their defaults"),
     Command("edge", "mailwake_edge.main:main", "service: pixels and clicks to Kafka", "edge"),
     Command("enricher", "mailwake_enricher.main:main", "service: hits to events", "enricher"),
