@@ -50,6 +50,12 @@ NOTIFIER_DROPPED = Counter(
     "mailwake_notifier_dropped_total", "Events that gave no alert", ["reason"]
 )
 
+# api
+API_REQUESTS = Counter("mailwake_api_requests_total", "Calls answered", ["endpoint", "status"])
+API_SECONDS = Histogram(
+    "mailwake_api_seconds", "From a call to its answer", ["endpoint"], buckets=_SECONDS
+)
+
 # whoever follows a compacted topic
 FOLLOWED_UNREADABLE = Counter(
     "mailwake_followed_unreadable_total",

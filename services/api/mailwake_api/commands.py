@@ -1,0 +1,142 @@
+"""`mailwake api-keys` makes files of API keys; `mailwake token` makes bearer tokens with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from jwt.algorithms import HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from mailwake.errors import ConfigError
+from mailwake.settings import Settings, read_settings
+from mailwake_api.bearer import Caller
+from mailwake_api.keys import ApiKey, read_keys
+
+KINDS = ("oct", "RSA", "OKP")
+
+
+def new_key(kind: str, kid: str) -> dict[str, Any]:
+    """A fresh private key as a JSON Web Key; `kind` is oct, RSA or OKP (Ed25519)."""
+    if kind == "oct":
+        jwk = HMACAlgorithm.to_jwk(os.urandom(32), as_dict=True)
+    elif kind == "RSA":
+        jwk = RSAAlgorithm.to_jwk(generate_private_key(65537, 2048), as_dict=True)
+    else:
+        jwk = OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate(), as_dict=True)
+    return {"kid": kid, "use": "sig"} | {
+        name: value for name, value in jwk.items() if name != "key_ops"
+    }
+
+
+def keys_command(argv: list[str]) -> int:
+    """`mailwake api-keys new|add FILE`. Raises ConfigError."""
+    parser = argparse.ArgumentParser(
+        prog="mailwake api-keys",
+        description="Makes the file of keys that bearer tokens are checked with (a JWK Set).",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, about in (
+        ("new", "make a file with one key; refuses to overwrite"),
+        ("add", "add a key to a file; the API takes it up by itself"),
+    ):
+        command = commands.add_parser(name, help=about, description=about)
+        command.add_argument("file", type=Path, metavar="FILE")
+        command.add_argument("--type", choices=KINDS, default="oct", help="default: oct (HS256)")
+        command.add_argument("--kid", help="the key's name; default: one of today")
+    given = parser.parse_args(argv)
+    path: Path = given.file.resolve()
+    known: list[dict[str, Any]] = []
+    if given.command == "add":
+        read_keys(path)
+        known = json.loads(path.read_bytes())["keys"]
+    kid = given.kid or f"{datetime.now(UTC):%Y-%m-%d}-{os.urandom(2).hex()}"
+    if any(each.get("kid") in (kid, None) for each in known):
+        raise ConfigError(f"{path}: each key needs a `kid` of its own; {kid!r} cannot be added")
+    _write(path, [*known, new_key(given.type, kid)], replace=given.command == "add")
+    print(f"{path}: key {kid} is in it")
+    return 0
+
+
+def token_command(argv: list[str]) -> int:
+    """`mailwake token --tenant T --user U`: prints a bearer token. Raises ConfigError."""
+    parser = argparse.ArgumentParser(
+        prog="mailwake token",
+        description="Makes a bearer token with a private key of MAILWAKE_API_KEYS, to try out the "
+        "API. Whoever may read that file may act as anybody.",
+    )
+    parser.add_argument("--tenant", required=True)
+    parser.add_argument("--user", required=True, help="the user; of a platform, its own name")
+    parser.add_argument("--role", choices=("user", "admin", "platform"), default="user")
+    parser.add_argument("--hours", type=float, default=1.0, help="how long it holds; default: 1")
+    parser.add_argument("--kid", help="the key; default: the last that can sign")
+    given = parser.parse_args(argv)
+    settings = read_settings()
+    try:
+        caller = msgspec.convert(
+            {"tenant": given.tenant, "sub": given.user, "role": given.role}, Caller
+        )
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"no such token can be made: {error}") from None
+    if not 0 < given.hours <= 24 * 366:
+        raise ConfigError("--hours must be more than 0 and at most a year")
+    signing = [
+        key
+        for key in read_keys(settings.api_keys)
+        if key.signs is not None and given.kid in (None, key.kid)
+    ]
+    if not signing:
+        raise ConfigError(f"{settings.api_keys}: no such key that can sign stands in it")
+    print(new_token(settings, signing[-1], caller, given.hours * 3600))
+    return 0
+
+
+def new_token(settings: Settings, key: ApiKey, caller: Caller, seconds: float) -> str:
+    """A bearer token that holds for so long from now. The key must be one that signs."""
+    now = int(time.time())
+    claims = {
+        "tenant": caller.tenant,
+        "sub": caller.sub,
+        "role": caller.role,
+        "aud": settings.api_audience,
+        "iat": now,
+        "exp": now + int(seconds),
+    }
+    if settings.api_issuer:
+        claims["iss"] = settings.api_issuer
+    assert key.signs is not None  # noqa: S101 (the caller's part of the contract)
+    return jwt.encode(
+        claims, key.signs, algorithm=key.algorithm, headers={"kid": key.kid} if key.kid else None
+    )
+
+
+def _write(path: Path, keys: list[dict[str, Any]], *, replace: bool) -> None:
+    """Writes the file, mode 0600, whole or not at all."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:  # mkstemp makes it 0600
+                json.dump({"keys": keys}, file, indent=2)
+                file.write("\n")
+            if replace:
+                Path(temporary).replace(path)
+            else:
+                os.link(temporary, path)  # refuses where something stands
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except FileExistsError:
+        raise ConfigError(
+            f"{path}: a file stands here already and is not overwritten; `mailwake api-keys add` "
+            "adds a key to it"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot write the API keys: {error.strerror}") from None

@@ -1,0 +1,103 @@
+"""The producer of the API: made when Kafka answers, and made anew when it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from mailwake.contracts import Display, Send
+from mailwake.errors import UnavailableError
+from mailwake.kafka import require_topics, start_producer, stop_client
+from mailwake.publish import publish
+from mailwake.register import TOPICS, Register
+from mailwake.settings import Settings
+
+log = logging.getLogger("mailwake.api.connection")
+
+PUBLISH_S = 10.0
+_AGAIN_S = 1.0
+
+
+class Connection:
+    """Keeps the register able to write, and publishes.
+
+    While Kafka is away there is no producer, so that whoever wants to write is told at once.
+    """
+
+    def __init__(self, settings: Settings, register: Register) -> None:
+        self._settings = settings
+        self._register = register
+        self._failed = asyncio.Event()
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.connected = asyncio.Event()
+
+    def start(self) -> None:
+        """Begins to connect; returns at once."""
+        self._task = asyncio.create_task(self._run(), name="connection")
+
+    async def stop(self) -> None:
+        """Sends what is held, and ends."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        self._let_go()
+        await asyncio.gather(*self._stopping)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Within it something is written; when that fails, the producer is made anew."""
+        try:
+            yield
+        except UnavailableError:
+            self._failed.set()
+            raise
+
+    async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
+        """As `mailwake.publish.publish`, within `PUBLISH_S`. Raises UnavailableError too when it
+        takes longer; whether they are published is then unknown."""
+        producer = self._register.producer
+        if producer is None:
+            raise UnavailableError("nothing can be published while Kafka is away")
+        try:
+            async with asyncio.timeout(PUBLISH_S):
+                await publish(producer, self._settings, sends, displays)
+        except TimeoutError:
+            raise UnavailableError(
+                f"Kafka at {self._settings.kafka_bootstrap} did not acknowledge in time"
+            ) from None
+
+    async def _run(self) -> None:
+        told = False
+        while True:
+            try:
+                await require_topics(self._settings, *TOPICS, "sends", "displays")
+                producer = await start_producer(self._settings, client_id="mailwake-api")
+            except (UnavailableError, KafkaError) as error:
+                if not told:
+                    log.warning("nothing can be written now: %s", error)
+                told = True
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            log.info("Kafka answers; what is told can be written")
+            told = False
+            self._failed.clear()
+            self._register.producer = producer
+            self.connected.set()
+            await self._failed.wait()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        producer: AIOKafkaProducer | None = self._register.producer
+        self._register.producer = None
+        self.connected.clear()
+        if producer is not None:
+            task = asyncio.create_task(stop_client(producer))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)

@@ -1,0 +1,86 @@
+"""`mailwake api`: the HTTP API, and the page where recipients withdraw."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+
+import uvloop
+
+from mailwake.errors import UnavailableError
+from mailwake.keyring import read_keyring
+from mailwake.register import Register
+from mailwake.service import Status, run_service
+from mailwake.settings import Settings
+from mailwake.tracker import Tracker
+from mailwake_api.app import make_app
+from mailwake_api.bearer import Bearer
+from mailwake_api.call import Locks, Parts
+from mailwake_api.connection import Connection
+from mailwake_api.endpoints import ENDPOINTS
+from mailwake_api.keys import KeyFile
+from mailwake_api.published import Published
+from mailwake_api.server import Server, configure, listen
+
+log = logging.getLogger("mailwake.api")
+
+
+async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set; then answers what is under way.
+
+    Raises ConfigError for a key file that cannot be used, UnavailableError for a port that cannot
+    be had. Kafka may be away, also at the start: until it answers, calls get 503.
+    """
+    keyring = read_keyring(settings.keyring)
+    keys = KeyFile(settings.api_keys)
+    tracker = Tracker(keyring, settings.tracking_url, withdrawal_url=settings.withdrawal_url)
+    listener = listen(settings.api_host, settings.api_port)
+    register = Register(settings)
+    connection = Connection(settings, register)
+    bearer = Bearer(keys.keys, audience=settings.api_audience, issuer=settings.api_issuer)
+    parts = Parts(
+        settings,
+        status,
+        keyring,
+        tracker,
+        register,
+        connection,
+        bearer,
+        Locks(),
+        Published(),
+    )
+    server = Server(configure(make_app(ENDPOINTS, parts)))
+    host, port = listener.getsockname()[:2]
+    log.info("the API on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+    register.start()
+    connection.start()
+    getting_ready = asyncio.create_task(_get_ready(parts))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    getting_ready.cancel()
+    status.ready = False
+    server.should_exit = True
+    try:
+        await serving
+    finally:
+        await connection.stop()
+        await register.stop()
+
+
+async def _get_ready(parts: Parts) -> None:
+    """Says so when everything is known that may be asked, and can be written."""
+    await parts.connection.connected.wait()
+    while not parts.status.ready:
+        with contextlib.suppress(UnavailableError):
+            await parts.register.current(60)
+            parts.status.ready = True
+
+
+def main(argv: list[str]) -> int:
+    """Runs the service; gives the exit status."""
+    argparse.ArgumentParser(prog="mailwake api", description=__doc__).parse_args(argv)
+    return run_service("api", work, loop_factory=uvloop.new_event_loop)

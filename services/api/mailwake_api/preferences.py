@@ -1,0 +1,123 @@
+"""Preferences: a user's switches, and what the compose window's toggles were last."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from starlette.responses import Response
+
+from mailwake.contracts import Ceiling, Millis, Preference, Toggles, User, user_key
+from mailwake.ids import now_ms
+from mailwake.permission import toggles_of
+from mailwake_api import conditions
+from mailwake_api.call import Call
+
+
+class ForUser(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom a platform acts for.
+
+    Attributes:
+        user: named by a token of role platform, and by no other.
+    """
+
+    user: User | None = None
+
+
+class Switches(Struct, frozen=True, forbid_unknown_fields=True):
+    """A user's switches.
+
+    Attributes:
+        opens: whether the user wants to know of opens.
+        clicks: whether the user wants to know of clicks.
+        notifications: whether the user wants to be alerted.
+    """
+
+    opens: bool
+    clicks: bool
+    notifications: bool
+
+
+class Preferences(Struct, frozen=True):
+    """A user's switches and what comes of them.
+
+    Attributes:
+        at: when they were last changed, in milliseconds since 1970; 0 when they never were.
+        last: the toggles of the last mail for which the user set them, if that was after `at`.
+        effective: what the next mail is tracked for, unless it says otherwise; never above the
+            ceiling. Consent may still take away from it.
+        ceiling: the most that the tenant's administrator allows.
+    """
+
+    opens: bool
+    clicks: bool
+    notifications: bool
+    at: Millis
+    last: Toggles | None
+    effective: Toggles
+    ceiling: Ceiling
+
+
+async def show(call: Call) -> Response:
+    """The caller's preferences, with all that was written before."""
+    user = call.user(call.asked.user)
+    await call.parts.register.current()
+    return conditions.answer(call.request, _shown(call, _found(call, user)))
+
+
+async def put(call: Call) -> Response:
+    """Sets the switches. A wish above the ceiling is kept; the ceiling cuts what comes of it."""
+    switches: Switches = call.body
+    user = call.user(call.asked.user)
+    wish = Preference(
+        call.caller.tenant,
+        user,
+        now_ms(),
+        switches.opens,
+        switches.clicks,
+        switches.notifications,
+    )
+    async with call.parts.locks.of(user_key(call.caller.tenant, user)):
+        await call.parts.register.current()
+        conditions.check(call.request, _shown(call, _found(call, user)))
+        with call.parts.connection.writing():
+            await call.parts.register.write_preference(wish)
+    return conditions.answer(call.request, _shown(call, wish))
+
+
+async def put_toggles(call: Call) -> Response:
+    """Notes what the toggles were at the last mail; they are the default of the next."""
+    toggles: Toggles = call.body
+    user = call.user(call.asked.user)
+    async with call.parts.locks.of(user_key(call.caller.tenant, user)):
+        await call.parts.register.current()
+        known = _found(call, user)
+        noted = Preference(
+            known.tenant,
+            known.user,
+            now_ms(),
+            known.opens,
+            known.clicks,
+            known.notifications,
+            toggles,
+        )
+        with call.parts.connection.writing():
+            await call.parts.register.write_preference(noted)
+    return conditions.answer(call.request, _shown(call, noted))
+
+
+def _found(call: Call, user: str) -> Preference:
+    return call.parts.register.preference(call.caller.tenant, user)
+
+
+def _shown(call: Call, preference: Preference) -> Preferences:
+    ceiling = call.parts.register.policy(call.caller.tenant).ceiling
+    next_mail = toggles_of(preference)
+    allowed = ceiling != "off"
+    return Preferences(
+        preference.opens,
+        preference.clicks,
+        preference.notifications,
+        preference.at,
+        preference.last,
+        Toggles(next_mail.opens and allowed, next_mail.clicks and allowed),
+        ceiling,
+    )

@@ -1,0 +1,41 @@
+"""The API's own processes on a real Kafka, and those who call them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from mailwake.settings import Settings
+from mailwake_api.bearer import Caller, Role
+from mailwake_api.commands import new_token
+from mailwake_api.keys import read_keys
+from mailwake_local.ports import free_port
+from tests.running import Service
+
+
+class Api(Service):
+    """One API process with a port of its own."""
+
+    def __init__(self, settings: Settings, folder: Path, name: str = "api") -> None:
+        self.settings = replace(settings, api_port=free_port())
+        super().__init__("api", self.settings, folder / f"{name}.log")
+        self.url = f"http://127.0.0.1:{self.settings.api_port}"
+
+    def token(self, sub: str, role: Role = "user", tenant: str = "acme") -> str:
+        """A bearer token that the API takes."""
+        key = read_keys(self.settings.api_keys)[-1]
+        return new_token(self.settings, key, Caller(tenant, sub, role), 600)
+
+    def client(self, sub: str, role: Role = "user", tenant: str = "acme") -> httpx.Client:
+        """Calls as somebody."""
+        headers = {"Authorization": f"Bearer {self.token(sub, role, tenant)}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+
+def json(response: httpx.Response, status: int = 200) -> Any:
+    """The body of an answer that must have this status."""
+    assert response.status_code == status, response.text
+    return response.json()
