@@ -58,7 +58,7 @@ class Follower(Generic[T]):
         self._topic = topic
         self._codec = codec
         self._apply = apply
-        self._consumer: AIOKafkaConsumer | None = None
+        self._asking: AIOKafkaConsumer | None = None
         self._applied: dict[TopicPartition, int] = {}
         self._moved = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
@@ -100,10 +100,10 @@ class Follower(Generic[T]):
         """Where the partitions end now."""
         while True:
             async with self._moved:
-                await self._moved.wait_for(lambda: self._consumer is not None)
-            applied, consumer = dict(self._applied), self._consumer
-            assert consumer is not None  # noqa: S101 (nothing ran since it was waited for)
-            ends: dict[TopicPartition, int] = await consumer.end_offsets(list(applied))
+                await self._moved.wait_for(lambda: self._asking is not None)
+            applied, asking = dict(self._applied), self._asking
+            assert asking is not None  # noqa: S101 (nothing ran since it was waited for)
+            ends: dict[TopicPartition, int] = await asking.end_offsets(list(applied))
             if all(applied[part] <= end for part, end in ends.items()):
                 return ends
             # The topic was made anew, and is not yet read from its start.
@@ -127,32 +127,46 @@ class Follower(Generic[T]):
     async def _follow(self) -> None:
         """Applies what comes; returns when the topic's partitions are no longer the same."""
         partitions = await partitions_of_topic(self._settings, self._topic)
+        async with contextlib.AsyncExitStack() as stack:
+            consumer = await self._start(stack)
+            # A connection of its own: Kafka answers in order, and reading waits for what may come.
+            asking = await self._start(stack)
+            ends = await self._take_up(consumer, partitions)
+            async with self._moved:
+                self._asking = asking
+                self._moved.notify_all()
+            same = {part.partition for part in partitions}
+            try:
+                while consumer.partitions_for_topic(partitions[0].topic) == same:
+                    await self._step(consumer)
+                    if not self.caught_up.is_set() and self._behind(ends) == 0:
+                        self.caught_up.set()
+            finally:
+                self._asking = None
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> AIOKafkaConsumer:
         consumer = await start_consumer(
             self._settings,
             client_id=f"mailwake-{self._topic}",
             max_poll_records=_AT_ONCE,
             metadata_max_age_ms=_METADATA_MS,
         )
-        try:
-            ends = await self._take_up(consumer, partitions)
-            same = {part.partition for part in partitions}
-            while consumer.partitions_for_topic(partitions[0].topic) == same:
-                batches = await consumer.getmany(timeout_ms=_POLL_MS)
-                for records in batches.values():
-                    for record in records:
-                        self._take(record.key or b"", record.value)
-                if batches:
-                    self.moved_at = time.monotonic()
-                async with self._moved:
-                    for part in partitions:
-                        self._applied[part] = await consumer.position(part)
-                    self._moved.notify_all()
-                if not self.caught_up.is_set() and self._behind(ends) == 0:
-                    self.caught_up.set()
-                await asyncio.sleep(0)  # what is fetched already is given without a pause
-        finally:
-            self._consumer = None
-            await stop_client(consumer)
+        stack.push_async_callback(stop_client, consumer)
+        return consumer
+
+    async def _step(self, consumer: AIOKafkaConsumer) -> None:
+        """Applies what came."""
+        batches = await consumer.getmany(timeout_ms=_POLL_MS)
+        for records in batches.values():
+            for record in records:
+                self._take(record.key or b"", record.value)
+        if batches:
+            self.moved_at = time.monotonic()
+        async with self._moved:
+            for part in self._applied:
+                self._applied[part] = await consumer.position(part)
+            self._moved.notify_all()
+        await asyncio.sleep(0)  # what is fetched already is given without a pause
 
     async def _take_up(
         self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
@@ -160,17 +174,18 @@ class Follower(Generic[T]):
         """Begins where following ended last, or at the start; gives where the partitions end."""
         consumer.assign(partitions)
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-        before, self._applied = self._applied, {}
-        for part, start in (await consumer.beginning_offsets(partitions)).items():
-            applied = before.get(part, start)
-            self._applied[part] = applied if start <= applied <= ends[part] else start
-            consumer.seek(part, self._applied[part])
+        starts: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        self._applied = {
+            part: applied
+            if start <= (applied := self._applied.get(part, -1)) <= ends[part]
+            else start
+            for part, start in starts.items()
+        }
+        for part, applied in self._applied.items():
+            consumer.seek(part, applied)
         if self._told:
             log.info("%s is followed again", self._topic)
             self._told = ""
-        async with self._moved:
-            self._consumer = consumer
-            self._moved.notify_all()
         return ends
 
     def _take(self, key: bytes, value: bytes | None) -> None:
