@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.row import Row
 from mailwake.errors import MailwakeError
 
-STAGES = ("edge", "enricher", "loader")
+STAGES = ("instrument", "edge", "enricher", "loader")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

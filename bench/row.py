@@ -15,6 +15,7 @@ class Row:
         figure, beside: ours and the counterpart's, in `unit`.
         beside_what: what the counterpart is.
         aim: the ratio we want at the least; None when there is none.
+        less: less is better: the aim is the ratio we want at the most.
     """
 
     stage: str
@@ -23,6 +24,7 @@ class Row:
     unit: str
     beside_what: str
     aim: float | None = None
+    less: bool = False
 
     @property
     def ratio(self) -> float:
@@ -32,7 +34,9 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the aim is met; None without one."""
-        return None if self.aim is None else self.ratio >= self.aim
+        if self.aim is None:
+            return None
+        return self.ratio <= self.aim if self.less else self.ratio >= self.aim
 
     def as_dict(self) -> dict[str, Any]:
         """For bench/results/latest.json."""
