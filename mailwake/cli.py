@@ -47,18 +47,20 @@ COMMANDS = (
     ),
     Command("migrate", "mailwake.migrate:migrate_command", "create the tables", "clickhouse"),
     Command(
-        "instrument", "mailwake.instrument_command:instrument_command", "a mail in, tracked out"
-    ),
-    Command("restore", "mailwake.instrument_command:restore_command", "a tracked mail as it was"),
-    Command(
         "api-keys", "mailwake_api.commands:keys_command", "make the keys of bearer tokens", "api"
     ),
     Command("token", "mailwake_api.commands:token_command", "make a bearer token", "api"),
+    Command(
+        "instrument", "mailwake.instrument_command:instrument_command", "a mail in, tracked out"
+    ),
+    Command("restore", "mailwake.instrument_command:restore_command", "a tracked mail as it was"),
     Command("settings", "mailwake.cli:settings_command", "all settings, with their defaults"),
     Command("edge", "mailwake_edge.main:main", "service: pixels and clicks to Kafka", "edge"),
     Command("enricher", "mailwake_enricher.main:main", "service: hits to events", "enricher"),
     Command("loader", "mailwake_enricher.loader_main:main", "service: to ClickHouse", "enricher"),
     Command("notifier", "mailwake_notifier.main:main", "service: events to alerts", "notifier"),
+    Command("relay", "mailwake_relay.main:main", "service: mail on its way out", "relay"),
+    Command("users", "mailwake_relay.users:users_command", "who may send by the relay", "relay"),
     Command("api", "mailwake_api.main:main", "service: the HTTP API", "api"),
 )
 

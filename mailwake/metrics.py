@@ -11,6 +11,11 @@ EDGE_HITS = Counter("mailwake_edge_hits_total", "Hits answered", ["kind"])
 EDGE_REFUSED = Counter(
     "mailwake_edge_refused_total", "Requests that gave no hit", ["kind", "reason"]
 )
+EDGE_WITHHELD = Counter(
+    "mailwake_edge_withheld_total",
+    "Hits of which nothing is kept (withdrawn), or nothing that identifies (unknown)",
+    ["kind", "reason"],
+)
 EDGE_PRODUCED = Counter("mailwake_edge_produced_total", "Hits that Kafka acknowledged")
 EDGE_NOT_KEPT = Counter("mailwake_edge_not_kept_total", "Hits answered and not kept", ["reason"])
 EDGE_QUEUED = Gauge("mailwake_edge_queued_hits", "Hits that Kafka has not acknowledged yet")
@@ -55,6 +60,17 @@ API_REQUESTS = Counter("mailwake_api_requests_total", "Calls answered", ["endpoi
 API_SECONDS = Histogram(
     "mailwake_api_seconds", "From a call to its answer", ["endpoint"], buckets=_SECONDS
 )
+
+# relay
+RELAY_MAILS = Counter("mailwake_relay_mails_total", "Mails answered", ["outcome"])
+RELAY_SECONDS = Histogram(
+    "mailwake_relay_seconds", "From the end of a mail to its answer", buckets=_SECONDS
+)
+RELAY_TRACKS = Gauge(
+    "mailwake_relay_tracks", "1 when mail can be tracked: Kafka takes sends, consents are known"
+)
+RELAY_SESSIONS = Gauge("mailwake_relay_sessions", "SMTP sessions that are open")
+RELAY_LOGINS = Counter("mailwake_relay_logins_total", "Names and passwords checked", ["outcome"])
 
 # whoever follows a compacted topic
 FOLLOWED_UNREADABLE = Counter(
