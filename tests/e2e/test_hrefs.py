@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
 
 from mailwake import Tracker, read_keyring
 from mailwake.keyring import Keyring, new_keyring
 from mailwake.settings import Settings
 from mailwake_edge.answers import leads_out, location
 from tests.chromium import Chromium, Page, needs_chromium
-from tests.e2e.hrefs import LEFT, TRACKED
+from tests.hrefs import LEFT, TRACKED, mail_of
 from tests.mails import MAILS, leaves
 from tests.running import Service
 from tests.website import Website
@@ -23,6 +26,9 @@ pytestmark = needs_chromium
 
 URL = "https://t.mailwake.example"
 LINKS = """[...document.querySelectorAll("a[href], area[href]")].map(link => link.href)"""
+VML = """[...document.querySelectorAll("v\\\\:roundrect[href]")].map(
+    shape => new URL(shape.getAttribute("href"), document.baseURI).href)"""
+CONDITION = re.compile(rb"<!--\[if [^\]]*mso[^\]]*\]>(.*?)<!\[endif\]-->", re.S)
 READ = "(url => URL.canParse(url) ? new URL(url).href : null)"
 """An address as the browser reads it; null when it leads nowhere."""
 
@@ -31,14 +37,6 @@ READ = "(url => URL.canParse(url) ? new URL(url).href : null)"
 def site() -> Iterator[Website]:
     with Website() as site:
         yield site
-
-
-def mail_of(tags: list[str]) -> bytes:
-    """A mail with these start tags of links, each with a text."""
-    html = "<!doctype html><html><body>" + "".join(f"{tag}link</a>\n" for tag in tags)
-    head = "From: ben@a.example\nTo: anna@b.example\nContent-Type: text/html; charset=utf-8\n"
-    head += "Content-Transfer-Encoding: base64\n\n"
-    return head.encode() + base64.encodebytes(html.encode())
 
 
 def links(page: Page, site: Website, message: bytes) -> list[str]:
@@ -95,6 +93,62 @@ def test_every_link_of_the_corpus_leads_where_it_led(tmp_path: Path, site: Websi
             for message in MAILS.values()
         )
     assert count > 350
+
+
+def test_outlook_finds_its_own_links_lead_where_they_led(tmp_path: Path, site: Website) -> None:
+    """Outlook takes what stands in its conditional comments as markup; the browser is made to."""
+    keyring = new_keyring()
+    with Chromium(tmp_path) as browser:
+        page = browser.page()
+        for name in ("newsletter", "newsletter-outlook"):
+            done = Tracker(keyring, URL).instrument(MAILS[name], tenant="acme", user="ben")
+            led, leads = (shapes(page, site, message) for message in (done.original, done.message))
+            assert len(led) == 1
+            assert all(link.startswith(f"{URL}/c/") for link in leads)
+            assert [followed(link, keyring) for link in leads] == led
+
+
+def shapes(page: Page, site: Website, message: bytes) -> list[str]:
+    """Where the VML of a mail's conditional comments leads."""
+    (leaf,) = (leaf for leaf in leaves(message) if leaf.html)
+    site.pages["/mail"] = "text/html; charset=utf-8", b"\n".join(CONDITION.findall(leaf.body))
+    page.open(f"{site.url}/mail")
+    found: list[str] = page.ask(VML)
+    return found
+
+
+SHOWN = """
+    http:// https:// HTTP:// http: // / /../ /. \\ a.example b.example:8080 u@ [::1] %41.example ? #
+    & &amp; &amp &AMP; &copy &copy; &copy= &notit; &#38; &#x2F; &#9; &#0; &; = ; , : @ ! ' ( ) * + ~
+    % %2f %zz %% müller.example é 日本 🧶 ü=ß < ` | { } ^ [ ] javascript: mailto: {{
+"""
+PIECES = st.sampled_from([*SHOWN.split(), ">", " ", "\t", "\n", "\r\n", "\x01", "\u00a0", "\u200b"])
+HREFS = st.tuples(
+    st.sampled_from(["http://a.example", "https://a.example/", "", " http://"]),
+    st.lists(PIECES, max_size=12).map("".join),
+).map("".join)
+LINK_TAGS = st.tuples(
+    st.sampled_from(['<a href="{}">', "<A HREF = '{}' x>", "<a href={}>", "<area x=> href={} >"]),
+    HREFS,
+).map(lambda made: made[0].replace("{}", made[1]))
+CHARSETS = st.sampled_from(["utf-8", "windows-1252", "shift_jis", "gb18030", "koi8-r"])
+
+
+def test_any_link_leads_where_it_led(tmp_path: Path, site: Website) -> None:
+    with Chromium(tmp_path) as browser:
+        page, keyring = browser.page(), new_keyring()
+        tracked = 0
+
+        @tried(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(LINK_TAGS, min_size=1, max_size=60), CHARSETS)
+        def lead(tags: list[str], charset: str) -> None:
+            nonlocal tracked
+            message = mail_of(tags, charset=charset)
+            after = assert_links_lead_where_they_led(page, site, keyring, message)
+            tracked += sum(link.startswith(URL) for link in after)
+
+        lead()
+    assert tracked > 100
 
 
 def test_the_edge_leads_a_browser_where_the_link_led_it(

@@ -3,6 +3,11 @@
 Their hosts are of `example` domains: a browser of the tests finds all of them on this machine.
 """
 
+from __future__ import annotations
+
+import base64
+import quopri
+
 TRACKED = [
     # plain
     '<a href="http://a.example/">',
@@ -177,3 +182,18 @@ LEFT = [
     '<a name="anchor">',
 ]
 """To be left as they are."""
+
+
+def mail_of(tags: list[str], encoding: str = "base64", charset: str = "utf-8") -> bytes:
+    """A mail with these start tags of links, each with a text.
+
+    Characters that the charset does not have are written as numbers.
+    """
+    html = "<!doctype html><html><body>" + "".join(f"{tag}link</a>\n" for tag in tags)
+    content = html.encode(charset, "xmlcharrefreplace")
+    if encoding == "base64":
+        content = base64.encodebytes(content)
+    elif encoding == "quoted-printable":
+        content = quopri.encodestring(content)
+    head = f"From: ben@a.example\nTo: anna@b.example\nContent-Type: text/html; charset={charset}\n"
+    return f"{head}Content-Transfer-Encoding: {encoding}\n\n".encode() + content
