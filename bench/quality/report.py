@@ -33,7 +33,8 @@ class Measure:
     Attributes:
         figure: the share over all seeds together; `low` and `high` are the seeds' extremes.
         beside: the same of a tracker that believes every hit; None where that makes no sense.
-        aim: what every seed is to reach, `at_most` or at the least; None when there is none.
+        aim: what every seed is to reach, at the least; None when there is none.
+        less: less is better: the aim is at the most.
         of: how many cases the figure is the share of.
     """
 
@@ -44,14 +45,14 @@ class Measure:
     of: int
     beside: float | None = None
     aim: float | None = None
-    at_most: bool = False
+    less: bool = False
 
     @property
     def met(self) -> bool | None:
         """Whether every seed meets the aim; None without one."""
         if self.aim is None:
             return None
-        return self.high <= self.aim if self.at_most else self.low >= self.aim
+        return self.high <= self.aim if self.less else self.low >= self.aim
 
     def as_dict(self) -> dict[str, Any]:
         """For bench/results/quality.json: the fields of latest.json (`bench.row`), then its own."""
@@ -62,7 +63,7 @@ class Measure:
             "unit": "share",
             "beside_what": None if self.beside is None else BESIDE,
             "aim": self.aim,
-            "aim_is": None if self.aim is None else "at most" if self.at_most else "at least",
+            "less": self.less,
             "ratio": round(self.figure / self.beside, 3) if self.beside else None,
             "met": self.met,
             "low": round(self.low, 4),
@@ -75,15 +76,15 @@ def measures(scores: Sequence[Score]) -> list[Measure]:
     """All measures of the seeds' scores; those with an aim first."""
     total = sum(scores[1:], scores[0])
 
-    def named(name: str, aim: float | None = None, *, at_most: bool = False) -> Measure:
+    def named(name: str, aim: float | None = None, *, less: bool = False) -> Measure:
         each = [score.shares[name].value for score in scores if score.shares[name].whole]
         share, beside = total.shares[name], total.naive[name].value
-        return _measure(name, share, each, beside, aim, at_most=at_most)
+        return _measure(name, share, each, beside, aim, less=less)
 
     found = [
         named(ALERTS, 0.99),
         named(CLICKS, 0.97),
-        named(BURSTS, 0.0, at_most=True),
+        named(BURSTS, 0.0, less=True),
         named(ALERTS_AT_ONCE),
         named(OPENS),
         named(SMALL_VISITS),
@@ -103,10 +104,10 @@ def _measure(
     beside: float | None = None,
     aim: float | None = None,
     *,
-    at_most: bool = False,
+    less: bool = False,
 ) -> Measure:
     low, high = min(each, default=0.0), max(each, default=0.0)
-    return Measure(name, share.value, low, high, share.whole, beside, aim, at_most)
+    return Measure(name, share.value, low, high, share.whole, beside, aim, less)
 
 
 def report(scores: Sequence[Score], seeds: Sequence[int]) -> str:
@@ -154,9 +155,9 @@ def _measures_table(found: Sequence[Measure]) -> str:
 
 
 def _aim(measure: Measure) -> str:
-    if measure.at_most and not measure.aim:
+    if measure.less and not measure.aim:
         return "none"
-    return ("≤ " if measure.at_most else "≥ ") + f"{measure.aim:.0%}"
+    return ("≤ " if measure.less else "≥ ") + f"{measure.aim:.0%}"
 
 
 def _verdicts_table(found: dict[str, Measure]) -> str:
