@@ -10,12 +10,14 @@ import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import EVENT, HIT, SEND, TRACK, Hit, Track, user_key
+from mailwake.contracts import CONSENT, EVENT, HIT, SEND, TRACK, Hit, Track, user_key
 from mailwake.keyring import new_keyring
+from mailwake.settings import read_settings
 from mailwake.tokens import Token
 from mailwake.topics import registry
 from mailwake_edge.app import Edge
 from mailwake_edge.client import Clients
+from mailwake_edge.withdrawn import Withdrawn
 from mailwake_enricher import rows
 from mailwake_enricher.decide import Rules
 from mailwake_enricher.process import Output, Processor, Record
@@ -141,6 +143,21 @@ def test_the_loader_takes_it(example: Example) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "example", [each for each in GOOD + INVALID if each.topic == "consents"], ids=str
+)
+def test_the_edge_takes_it(example: Example) -> None:
+    """As the follower hands it over: what keeps no contract never comes to it."""
+    withdrawn = Withdrawn(read_settings({}))
+    follower = withdrawn.follower
+    follower._take(b"acme/x/opens", example.data)
+    denied = example.reason is None and CONSENT.decode(example.data).state == "denied"
+    assert sum(map(len, withdrawn.of.values())) == denied
+    for key in (b"", b"\xff", b"acme", b"acme/x/opens", b"acme/%b/mail" % (b"a" * 32)):
+        follower._take(key, None)  # none of ours
+    assert sum(map(len, withdrawn.of.values())) == denied
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("mode", ["anonymous", "identified"])
 @pytest.mark.parametrize("kind", ["open", "click"])
@@ -153,7 +170,9 @@ async def test_the_edge_makes_hits_that_keep_their_contract(
     message_id = ids.new_message_id()
     token = Token(kind, "acme", message_id, 1, mode, **fields)  # type: ignore[arg-type]
     hits: list[Hit] = []
-    edge = Edge(keyring.open, hits.extend, Clients(()), nothing_else)
+    withdrawn = Withdrawn(read_settings({}))
+    withdrawn.follower.caught_up.set()
+    edge = Edge(keyring.open, hits.extend, Clients(()), withdrawn, nothing_else)
     path = f"/{kind[0]}/{keyring.seal(token)}"
     for value in (b"", b"x" * 10_000, bytes(range(128, 256)), "\N{SNOWMAN}".encode()):
         await ask(edge, method, path, value)

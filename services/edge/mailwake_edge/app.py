@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
+from msgspec import structs
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mailwake.contracts import Hit
 from mailwake.ids import HitStream, now_ms
-from mailwake.metrics import EDGE_HITS, EDGE_REFUSED
+from mailwake.metrics import EDGE_HITS, EDGE_REFUSED, EDGE_WITHHELD
 from mailwake.service import Status
 from mailwake.tokens import MAX_TEXT, Reason, Token, TokenError
 from mailwake_edge.answers import (
@@ -33,6 +34,7 @@ from mailwake_edge.answers import (
 )
 from mailwake_edge.client import Clients
 from mailwake_edge.headers import keep
+from mailwake_edge.withdrawn import Withdrawn
 
 Kind = Literal["open", "click"]
 Refusal = Literal[Reason, "too_long", "wrong_kind", "target", "method"]
@@ -46,13 +48,15 @@ _KINDS: dict[str, Kind] = {"/o/": "open", "/c/": "click"}
 QUICK = tuple(_KINDS)
 """What the paths begin with that are answered without waiting for anything."""
 _MOST = len("/o/") + MAX_TEXT
+_Asked = list[tuple[Token, Scope]]
 
 
 class Edge:
     """Answers `GET` and `HEAD` of `/o/{token}` and `/c/{token}`, and gives the hits to `put`.
 
     `open_token` opens tokens (`Keyring.open`). `put` takes hits in the order of their numbers; it
-    must neither block nor raise. `rest` is the application for everything else.
+    must neither block nor raise. `withdrawn` says whose hits are not kept; such a request is
+    answered as any other. `rest` is the application for everything else.
 
     The answer to a pixel is the same whatever its token says, so it goes out first. Tokens are
     opened and hits made right after, in the next turn of the event loop, for all requests of one
@@ -66,6 +70,7 @@ class Edge:
         open_token: Callable[[str], Token],
         put: Callable[[list[Hit]], None],
         clients: Clients,
+        withdrawn: Withdrawn,
         rest: ASGIApp,
         *,
         stream: HitStream | None = None,
@@ -74,11 +79,12 @@ class Edge:
         self._open_token = open_token
         self._put = put
         self._network = clients.network
+        self._withdrawn = withdrawn
         self._rest = rest
         self._next_id = (stream or HitStream()).next
         self._clock = clock
         self._pixels: list[Scope] = []
-        self._clicks: list[tuple[Token, Scope]] = []
+        self._clicks: _Asked = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI 3)."""
@@ -112,10 +118,24 @@ class Edge:
         self._pixels, self._clicks = [], []
         tokens = [self._token("open", scope["path"]) for scope in pixels]
         opens = [(token, scope) for token, scope in zip(tokens, pixels, strict=True) if token]
+        opens, clicks = self._kept("open", opens), self._kept("click", clicks)
         at = self._clock()
         self._put([self._hit(token, scope, at) for token, scope in (*opens, *clicks)])
         EDGE_HITS.labels("open").inc(len(opens))
         EDGE_HITS.labels("click").inc(len(clicks))
+
+    def _kept(self, kind: Kind, asked: _Asked) -> _Asked:
+        """What is kept: nothing of a reader who has denied, of a body of several not if any of them
+        has; and nothing that identifies anybody as long as it is not known who has."""
+        if not self._withdrawn.known:
+            identified = sum(token.mode == "identified" for token, _ in asked)
+            EDGE_WITHHELD.labels(kind, "unknown").inc(identified)
+            return [(_anonymous(token), scope) for token, scope in asked]
+        denied = self._withdrawn.of[kind].keys()
+        kept = [each for each in asked if denied.isdisjoint(each[0].readers)]
+        if len(kept) < len(asked):
+            EDGE_WITHHELD.labels(kind, "withdrawn").inc(len(asked) - len(kept))
+        return kept
 
     def _token(self, kind: Kind, path: str) -> Token | None:
         """The token of a path; None, and counted, when it is not one for this kind of request."""
@@ -160,6 +180,12 @@ class Edge:
             referer=referer,
             purpose=purpose,
         )
+
+
+def _anonymous(token: Token) -> Token:
+    if token.mode == "anonymous":
+        return token
+    return structs.replace(token, mode="anonymous", recipient=0)
 
 
 def rest(status: Status) -> Starlette:

@@ -19,6 +19,7 @@ from mailwake_edge.app import Edge, rest
 from mailwake_edge.client import Clients
 from mailwake_edge.publisher import Publisher
 from mailwake_edge.server import Server, configure, listen
+from mailwake_edge.withdrawn import Withdrawn
 
 log = logging.getLogger("mailwake.edge")
 
@@ -27,21 +28,25 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     """Serves until `stop` is set; then answers what is under way and sends what is held.
 
     Raises ConfigError for a key file that cannot be used, UnavailableError for a port that cannot
-    be had. Kafka may be away, also at the start.
+    be had. Kafka may be away, also at the start; it then takes some seconds until it is ready, and
+    hits are kept without what identifies anybody until the consents are known.
     """
     keyring = read_keyring(settings.keyring)
     listener = listen(settings.edge_host, settings.edge_port)
     publisher = Publisher(settings, partial(connect, settings))
-    edge = Edge(keyring.open, publisher.put, Clients(settings.trusted_proxies), rest(status))
+    withdrawn = Withdrawn(settings)
+    clients = Clients(settings.trusted_proxies)
+    edge = Edge(keyring.open, publisher.put, clients, withdrawn, rest(status))
     # Requests leave nothing for the garbage collector to find, and Python's own threshold, 700, has
     # it look every 30 of them. What stands at the start is never garbage.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-    server = Server(configure(edge), status)
+    server = Server(configure(edge), status, lambda: withdrawn.settled)
     host, port = listener.getsockname()[:2]
     log.info("pixels and links on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     publisher.start()
+    withdrawn.follower.start()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -50,7 +55,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     try:
         await serving
     finally:
-        await publisher.stop()
+        await asyncio.gather(publisher.stop(), withdrawn.follower.stop())
 
 
 async def connect(settings: Settings) -> AIOKafkaProducer:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import types
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from functools import partial
 from typing import Any
 
@@ -146,18 +146,20 @@ class Protocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn's server, which leaves signals to `mailwake.service` and closes slow connections.
 
-    `status` is ready while it takes requests.
+    `status` is ready while it takes requests, from when `settled` first says that nothing else is
+    waited for.
     """
 
-    def __init__(self, config: uvicorn.Config, status: Status) -> None:
+    def __init__(self, config: uvicorn.Config, status: Status, settled: Callable[[], bool]) -> None:
         super().__init__(config)
         self.server_state = Turn()
         self._status = status
+        self._settled = settled
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes requests from now on."""
         await super().startup(sockets)
-        self._status.ready = True
+        self._status.ready = self._settled()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes no more connections, and finishes the answers under way."""
@@ -171,6 +173,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True ends the server."""
+        self._status.ready = self._status.ready or self._settled()
         if counter % 10 == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):

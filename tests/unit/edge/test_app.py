@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
-from mailwake.contracts import HIT, Hit
-from mailwake.ids import HitStream, new_message_id, split_hit_id
+from mailwake.contracts import HIT, ConsentState, Hit, Purpose, new_consent
+from mailwake.ids import HitStream, new_message_id, reader_of, split_hit_id
 from mailwake.keyring import new_keyring
 from mailwake.service import Status
-from mailwake.settings import networks
+from mailwake.settings import networks, read_settings
 from mailwake.tokens import MAX_TARGET_BYTES, MAX_TEXT, Token
 from mailwake_edge.answers import NO_BODY, NO_LINK, NOT_ALLOWED, NOT_FOUND, PIXEL
 from mailwake_edge.app import Edge, rest
 from mailwake_edge.client import Clients
+from mailwake_edge.withdrawn import Withdrawn
 from tests.unit.edge.asking import Answer, ask
 
 KEYRING = new_keyring()
@@ -35,14 +37,22 @@ class Asked:
         self.hits: list[Hit] = []
         self.status = Status()
         self.stream = HitStream()
+        self.withdrawn = Withdrawn(read_settings({}))
+        self.withdrawn.follower.caught_up.set()
         self.app = Edge(
             KEYRING.open,
             self.hits.extend,
             Clients(networks("10.0.0.0/8")),
+            self.withdrawn,
             rest(self.status),
             stream=self.stream,
             clock=lambda: AT,
         )
+
+    def say(self, recipient_id: str, purpose: Purpose, state: ConsentState, at: int) -> None:
+        """A recipient says something, and the edge hears of it."""
+        said = new_consent("acme", recipient_id, purpose, state, at, "withdrawal_page")
+        self.withdrawn.take(b"", said)
 
     async def __call__(self, path: str, **more: Any) -> Answer:
         return await ask(self.app, path, **more)
@@ -131,6 +141,76 @@ async def test_anonymous_hits_hold_no_trace_of_the_reader(edge: Asked) -> None:
     (hit,) = edge.hits
     assert (hit.network, hit.agent, hit.referer) == ("", "", "")
     assert hit.purpose == "prefetch"
+
+
+ANNA, BOB, CAROL = "a" * 32, "b" * 32, "c" * 32
+HEADERS = [(b"user-agent", b"Thunderbird/128"), (b"referer", b"https://mail.example/")]
+
+
+def read_by(token: Token, *recipients: str) -> str:
+    """The path of a token that says who may read it."""
+    recipient = token.recipient if len(recipients) == 1 else 0
+    told = replace(token, readers=tuple(map(reader_of, recipients)), recipient=recipient)
+    return f"/{token.kind[0]}/{KEYRING.seal(told)}"
+
+
+@pytest.mark.parametrize(("token", "purpose"), [(OPEN, "opens"), (CLICK, "clicks")])
+async def test_nothing_is_kept_of_a_reader_who_has_denied(
+    edge: Asked, token: Token, purpose: Purpose
+) -> None:
+    path, shared = read_by(token, ANNA), read_by(token, BOB, ANNA)
+    others = read_by(token, BOB, CAROL)
+    before = [counted("hits", kind=token.kind), withheld(token.kind, "withdrawn")]
+    kept = [await edge(each, headers=HEADERS) for each in (path, shared, others)]
+    edge.say(ANNA, purpose, "denied", 5)
+    numbered = len(edge.hits)
+    denied = [await edge(each, headers=HEADERS) for each in (path, shared, others)]
+    assert [each.messages for each in denied] == [each.messages for each in kept]
+    assert len(edge.hits) == numbered + 1
+    assert [split_hit_id(hit.hit_id)[1] for hit in edge.hits] == [1, 2, 3, 4], (
+        "no number is missing"
+    )
+    assert await edge(path, method="HEAD")
+    assert [counted("hits", kind=token.kind), withheld(token.kind, "withdrawn")] == [
+        before[0] + 4,
+        before[1] + 3,
+    ]
+    edge.say(ANNA, purpose, "granted", 6)
+    await edge(path)
+    assert len(edge.hits) == 5
+
+
+async def test_who_denied_clicks_is_seen_to_open(edge: Asked) -> None:
+    edge.say(ANNA, "clicks", "denied", 5)
+    await edge(read_by(OPEN, ANNA))
+    await edge(read_by(CLICK, ANNA))
+    assert [hit.kind for hit in edge.hits] == ["open"]
+
+
+@pytest.mark.parametrize("token", [OPEN, CLICK])
+async def test_until_consents_are_known_nobody_is_identified(edge: Asked, token: Token) -> None:
+    """Not even one of whom a denial is known: others may come, and this one may be overtaken."""
+    edge.withdrawn.follower.caught_up.clear()
+    edge.say(ANNA, "opens", "denied", 5)
+    before = withheld(token.kind, "unknown")
+    path = read_by(token, ANNA)
+    known_to_be = replace(token, mode="anonymous", recipient=0)
+    answers = [await edge(path, headers=HEADERS)]
+    await edge(f"/{token.kind[0]}/{KEYRING.seal(known_to_be)}", headers=HEADERS)
+    one, two = edge.hits
+    assert (one.mode, one.recipient, one.network, one.agent, one.referer) == (
+        *("anonymous", 0, "", "", ""),
+    )
+    assert replace(two, hit_id="") == replace(one, hit_id="")
+    assert withheld(token.kind, "unknown") == before + 1
+    edge.withdrawn.follower.caught_up.set()
+    answers.append(await edge(read_by(token, BOB), headers=HEADERS))
+    assert answers[0].messages == answers[1].messages
+    assert (edge.hits[2].mode, edge.hits[2].recipient) == ("identified", token.recipient)
+
+
+def withheld(kind: str, reason: str) -> float:
+    return counted("withheld", kind=kind, reason=reason)
 
 
 async def test_a_query_behind_a_token_changes_nothing(edge: Asked) -> None:
