@@ -85,9 +85,9 @@ def measures(scores: Sequence[Score]) -> list[Measure]:
         named(ALERTS, 0.99),
         named(CLICKS, 0.97),
         named(BURSTS, 0.0, less=True),
+        named(SMALL_VISITS),
         named(ALERTS_AT_ONCE),
         named(OPENS),
-        named(SMALL_VISITS),
     ]
     for verdict in VERDICTS:
         for what in ("precision", "recall"):
@@ -121,7 +121,7 @@ def report(scores: Sequence[Score], seeds: Sequence[int]) -> str:
         [
             f"{total.mails:,} simulated mails over {len(seeds)} seeds: {total.hits:,} hits "
             f"became {total.events:,} events, {total.revised:,} of them revised",
-            f"({drops or 'none'} dropped, {total.lost:,} rejected or unmatched)",
+            f"dropped: {drops or 'none'}; rejected or unmatched: {total.lost:,}",
             "\nWhat it is for\n",
             _measures_table(named),
             "\nVerdicts\n",
