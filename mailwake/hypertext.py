@@ -21,34 +21,43 @@ _BARE_VALUE = rf"([^{_SPACE}>\"'][^{_SPACE}>]*+)"
 _VALUE = rf"\"[^\"]*+\"|'[^']*+'|[^{_SPACE}>\"'][^{_SPACE}>]*+|(?=>)"
 _EQUALS = rf"[{_SPACE}]*+=[{_SPACE}]*+"
 _ATTRIBUTE = rf"[^{_SPACE}/>][^{_SPACE}/>=]*+(?:{_EQUALS}(?:{_VALUE})|(?![{_SPACE}]*+=))"
-_REST = rf"(?:[{_SPACE}/]++|{_ATTRIBUTE})*+>"
-_RAW = "title|style|script|textarea|xmp|iframe|noembed|noframes|plaintext"
+_REST = rf"(?: [a-z-]++=\"[^\"]*+\")*+(?:>|(?:[{_SPACE}/]++|{_ATTRIBUTE})*+>)"
+"""The rest of a tag behind its name; attributes are nearly always written in the first way."""
+_RAW = "title", "style", "script", "textarea", "xmp", "iframe", "noembed", "noframes", "plaintext"
 
 
-def _boring(wanted: str) -> re.Pattern[str]:
+def _any_case(name: str) -> str:
+    """A name in any case, spelt out: a set is passed over faster than re.I passes a letter."""
+    return "".join(f"[{letter.lower()}{letter.upper()}]" for letter in name)
+
+
+def _boring(*wanted: str) -> re.Pattern[str]:
     """Text, and tags of no wanted name; ends at something wanted, at markup, or at a torn tag."""
-    name = rf"/?(?:{wanted}|{_RAW})[{_SPACE}/>]"
+    names = (*wanted, *_RAW)
+    first = "".join({letter for name in names for letter in (name[0], name[0].upper())})
+    second = "".join({letter for name in names for letter in (name[1:2], name[1:2].upper())})
+    # Two letters tell nearly always.
+    guard = rf"(?=[{first}][{second}{_SPACE}/>])"
+    wanted_name = rf"/?{guard}(?:{'|'.join(map(_any_case, names))})[{_SPACE}/>]"
     return re.compile(
-        rf"[^<]*+(?:(?:<(?!{name})/?[a-z][^{_SPACE}/>]*+{_REST}|<(?![a-z/!?]))[^<]*+)*+",
-        re.I | re.A,
+        rf"[^<]*+(?:(?:<(?!{wanted_name})/?[a-zA-Z][^{_SPACE}/>]*+{_REST}|<(?![a-zA-Z/!?]))[^<]*+)*+"
     )
 
 
-_PAGE = "a|area|blockquote|body|head|html"
-_BORING = _boring(_PAGE)
-_BORING_OF_REPLY = _boring(f"{_PAGE}|div")
-_BORING_OF_CONDITION = _boring("a|area|v:[a-z]+")
-_TAG = re.compile(rf"<(/?[a-z][^{_SPACE}/>]*+)({_REST})", re.I | re.A)
+_PAGE = "a", "area", "blockquote", "body", "head", "html"
+_VML = "arc", "curve", "image", "line", "oval", "polyline", "rect", "roundrect", "shape", "group"
+_BORING = _boring(*_PAGE)
+_BORING_OF_REPLY = _boring(*_PAGE, "div")
+_BORING_OF_CONDITION = _boring("a", "area", *(f"v:{shape}" for shape in _VML))
+_TAG = re.compile(rf"<(/?[a-zA-Z][^{_SPACE}/>]*+)({_REST})")
 _HREF = re.compile(
-    rf"(?:[{_SPACE}/]++|(?!href[{_SPACE}/>=]){_ATTRIBUTE})*+"
-    rf"href{_EQUALS}(?:{_QUOTED_VALUE}|{_BARE_VALUE})",
-    re.I | re.A,
+    rf"(?:[{_SPACE}/]++|(?!{_any_case('href')}[{_SPACE}/>=]){_ATTRIBUTE})*+"
+    rf"{_any_case('href')}{_EQUALS}(?:{_QUOTED_VALUE}|{_BARE_VALUE})"
 )
 _ATTRIBUTES = re.compile(
     rf"[{_SPACE}/]*+([^{_SPACE}/>][^{_SPACE}/>=]*+)"
     rf"(?:{_EQUALS}(?:{_QUOTED_VALUE}|{_BARE_VALUE}|(?=>)))?+"
 )
-_OPT_OUTS = ("data-", "ses:", "clicktracking")
 _HISTORY_SIGNS = (
     "gmail_quote",
     "appendonsend",  # Outlook
@@ -63,7 +72,7 @@ _HISTORY = re.compile(
     r"|border-top:solid #(?:E1E1E1|B5C4DF)|\btype=[\"']?cite"
 )
 """How six mail programs mark what they quote, in the tag before it."""
-_RAW_END = {name: re.compile(rf"</{name}(?=[{_SPACE}/>])", re.I | re.A) for name in _RAW.split("|")}
+_RAW_END = {name: re.compile(rf"</{name}(?=[{_SPACE}/>])", re.I | re.A) for name in _RAW}
 _LETTER = re.compile(r"[a-zA-Z]")
 _COMMENT_END = re.compile(r"--!?>")
 _REFERENCE = re.compile(r"&(?:#(?:[0-9]+|[xX][0-9a-fA-F]+);?|([A-Za-z][A-Za-z0-9]*+)(;|(?!=))?+)")
@@ -232,8 +241,13 @@ def _read_condition(text: str, at: int, end: int, found: Scan) -> None:
 
 
 def _anchor(text: str, tag: re.Match[str], marks: list[tuple[int, int]]) -> Anchor | None:
-    attributes = tag[2]
-    if tag[1] in "aA" and not any(word in attributes.lower() for word in _OPT_OUTS):
+    attributes = tag[2].lower()
+    if (
+        tag[1] in "aA"
+        and "data-" not in attributes
+        and "ses:" not in attributes
+        and "clicktracking" not in attributes
+    ):
         plain = _HREF.match(text, *tag.span(2))  # nearly always
         if plain is None:
             return None
@@ -274,7 +288,11 @@ def attribute_value(raw: str) -> str:
 
     `&copy=2` stays as it is there, `&amp;copy=2` gives `&copy=2` (WHATWG HTML, section 13.2.5.73).
     """
-    return _REFERENCE.sub(_resolve, raw) if "&" in raw else raw
+    if "&" not in raw:
+        return raw
+    if raw.count("&") == raw.count("&amp;"):  # nearly always
+        return raw.replace("&amp;", "&")
+    return _REFERENCE.sub(_resolve, raw)
 
 
 def _resolve(reference: re.Match[str]) -> str:
@@ -299,6 +317,7 @@ def visible_text(source: str) -> str:
 
 
 def _one_line(source: str) -> str:
-    text = " ".join(html.unescape(source).split())[:TEXT_LENGTH]
+    text = html.unescape(source) if "&" in source else source
+    text = " ".join(text.split())[:TEXT_LENGTH]
     # No half of a surrogate pair gets out.
     return text if text.isascii() else text.encode(errors="replace").decode()

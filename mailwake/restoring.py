@@ -114,7 +114,7 @@ class Restorer:
                 packed, target = token.undo, token.target
             if (target is not None) != (kind == b"c"):
                 return None
-            known = undo.unpack(packed, target or "")
+            known = undo.unpack(packed, (target or "").encode())
         except (TokenError, ValueError):
             return None
         if known.marks is not None:

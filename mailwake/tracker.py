@@ -22,9 +22,10 @@ from mailwake.contracts import Display, LawfulBasis, Mode, Party, Send
 from mailwake.errors import ConfigError, MailwakeError
 from mailwake.keyring import Keyring
 from mailwake.mime import Headers, addresses, decode_words, read_mail
+from mailwake.pieces import MAX_FOOTER, Pieces
 from mailwake.report import LeftLink, LeftPart, Report
 from mailwake.restoring import Restorer
-from mailwake.rewriting import MAX_FOOTER, Rewriter
+from mailwake.rewriting import Rewriter
 from mailwake.tokens import MAX_READERS, Token, Withdrawal
 from mailwake.transfer import newline_of
 
@@ -158,12 +159,12 @@ class Tracker:
         )
         try:
             token = self._token(wanted, report)
-            rewriter = self._rewriter(
+            rewriter, pieces = self._rewriter(
                 wanted, token, report, untouched=_unsubscribe_targets(mail.headers)
             )
             changed = rewriter.message(message, mail.parts, newline_of(message))
             subject = decode_words(" ".join(mail.headers.all("subject")[:1]))
-            send, display = self._told(wanted, token, rewriter, report, subject)
+            send, display = self._told(wanted, token, pieces, report, subject)
         except ValueError as error:  # of the token, or of the contracts
             raise MailwakeError(f"the mail cannot be tracked: {error}") from None
         report.size_after = len(changed)
@@ -261,9 +262,9 @@ class Tracker:
         report = Report(size_before=len(content))
         try:
             token = self._token(wanted, report, of)
-            rewriter = self._rewriter(wanted, token, report, of=of)
+            rewriter, pieces = self._rewriter(wanted, token, report, of=of)
             changed = rewriter.loose(content, plain=plain)
-            send, display = self._told(wanted, token, rewriter, report, subject, of)
+            send, display = self._told(wanted, token, pieces, report, subject, of)
         except ValueError as error:
             raise MailwakeError(f"the text cannot be tracked: {error}") from None
         report.size_after = len(changed)
@@ -306,7 +307,7 @@ class Tracker:
         *,
         untouched: frozenset[str] = frozenset(),
         of: InstrumentedText | None = None,
-    ) -> Rewriter:
+    ) -> tuple[Rewriter, Pieces]:
         footer: tuple[str, Withdrawal] | None = None
         if wanted.footer is not None:
             sentence = " ".join(wanted.footer.split())
@@ -319,26 +320,31 @@ class Tracker:
                 report.warnings.append(
                     "there is no footer, for the body is not that of one identified recipient"
                 )
-        return Rewriter(
+        pieces = Pieces(
             token,
             self._keyring,
             self._tracking_url,
             self._withdrawal_url,
-            restorer=self._restorer,
-            opens=wanted.opens and not (of and of.send.opens),
-            clicks=wanted.clicks,
             footer=footer,
-            untouched=untouched,
             targets=of.send.links if of else (),
             texts=of.display.links if of else (),
             report=report,
         )
+        rewriter = Rewriter(
+            pieces,
+            self._restorer,
+            opens=wanted.opens and not (of and of.send.opens),
+            clicks=wanted.clicks,
+            untouched=untouched,
+            report=report,
+        )
+        return rewriter, pieces
 
     def _told(
         self,
         wanted: _Wanted,
         token: Token,
-        rewriter: Rewriter,
+        pieces: Pieces,
         report: Report,
         subject: str,
         of: InstrumentedText | None = None,
@@ -352,9 +358,9 @@ class Tracker:
             recipient_count=max(len(wanted.parties), 1),
             mode=token.mode,
             opens=report.pixel or bool(of and of.send.opens),
-            clicks=bool(rewriter.targets),
+            clicks=bool(pieces.targets),
             recipients=self._recipient_ids(wanted, token.mode),
-            links=rewriter.targets,
+            links=pieces.targets,
             tag=wanted.tag,
             basis=wanted.basis,
         )
@@ -364,7 +370,7 @@ class Tracker:
             user=wanted.user,
             subject=" ".join(subject.split())[:998] or (of.display.subject if of else ""),
             recipients=_shown(wanted.parties),
-            links=rewriter.texts,
+            links=pieces.texts,
         )
         contracts.SEND.decode(contracts.SEND.encode(send))
         contracts.DISPLAY.decode(contracts.DISPLAY.encode(display))

@@ -14,7 +14,9 @@ import binascii
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate, chain, repeat
+from operator import add
 from typing import Protocol
 
 Edit = tuple[int, int, bytes]
@@ -220,15 +222,18 @@ class QuotedPrintable:
         self.newline = newline_of(encoded, newline)
         # Literal text and escapes in turns; all of it in C, for there are thousands of them.
         pieces = _ESCAPE.split(encoded)
-        literals, self._escapes = pieces[::2], pieces[1::2]
-        lengths = list(map(len, literals))
-        values = list(map(_VALUES.get, self._escapes, repeat(b"")))
-        self.decoded = b"".join(chain.from_iterable(zip(literals, [*values, b""], strict=True)))
-        # Where each literal begins, decoded and in the source.
-        steps = map(int.__add__, lengths, map(len, values))
-        self._decoded_at = [0, *accumulate(steps)]
-        leaps = map(int.__add__, lengths, map(len, self._escapes))
-        self._source_at = [0, *accumulate(leap + 1 for leap in leaps)]
+        self._literals, self._escapes = pieces[::2], pieces[1::2]
+        self._values = list(map(_VALUES.get, self._escapes, repeat(b"")))
+        turns = zip(self._literals, [*self._values, b""], strict=True)
+        self.decoded = b"".join(chain.from_iterable(turns))
+
+    @cached_property
+    def _starts(self) -> tuple[list[int], list[int]]:
+        """Where each literal begins, decoded and in the source."""
+        lengths = list(map(len, self._literals))
+        decoded = accumulate(map(add, lengths, map(len, self._values)), initial=0)
+        leaps = map(add, map(add, lengths, map(len, self._escapes)), repeat(1))
+        return list(decoded), list(accumulate(leaps, initial=0))
 
     def region(self, start: int, end: int) -> tuple[int, int]:
         """The span and the soft breaks on both sides, so that none stands beside it."""
@@ -239,13 +244,15 @@ class QuotedPrintable:
         return self._behind(start), self._before(end)
 
     def _behind(self, decoded: int) -> int:
-        i = bisect_right(self._decoded_at, decoded) - 1
-        return self._source_at[i] + decoded - self._decoded_at[i]
+        decoded_at, source_at = self._starts
+        i = bisect_right(decoded_at, decoded) - 1
+        return source_at[i] + decoded - decoded_at[i]
 
     def _before(self, decoded: int) -> int:
-        i = bisect_right(self._decoded_at, decoded) - 1
-        at = self._source_at[i] + decoded - self._decoded_at[i]
-        while i and at == self._source_at[i] and self._escapes[i - 1].endswith(b"\n"):
+        decoded_at, source_at = self._starts
+        i = bisect_right(decoded_at, decoded) - 1
+        at = source_at[i] + decoded - decoded_at[i]
+        while i and at == source_at[i] and self._escapes[i - 1].endswith(b"\n"):
             i -= 1
             at -= 1 + len(self._escapes[i])
         return at

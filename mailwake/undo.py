@@ -16,9 +16,12 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from mailwake.transfer import quoted_text, spliced
 
 _AMP, _QUOTED, _TEXT, _CRLF, _LITERAL, _MARKS, _AROUND = 1, 2, 4, 8, 16, 32, 64
+_ESCAPED = bytes([_AMP])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,7 @@ class Around:
         return cls(len(before), len(behind), zlib.crc32(before + behind))
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(Struct, frozen=True):
     """How to undo one edit.
 
     Attributes:
@@ -70,38 +72,45 @@ class Undo:
     marks: Marks | None = None
 
 
-def pack(undo: Undo, target: str) -> bytes:
-    """The bytes of an undo beside the target (empty for what was put in)."""
-    source = undo.source
-    if source == target.encode() and not undo.quoted and not undo.text:
-        flags, rest = 0, b""
-    else:
-        flags, rest = _recipe(undo, target)
-    if undo.around is None and undo.marks is None:
-        return bytes([flags]) + rest if flags else b""
+def pack(
+    source: bytes,
+    target: bytes,
+    *,
+    quoted: bool = False,
+    text: bool = False,
+    around: Around | None = None,
+    marks: Marks | None = None,
+) -> bytes:
+    """The bytes of an `Undo` beside the target (UTF-8; empty for what was put in)."""
+    if not (quoted or text or around or marks):  # nearly always
+        if source == target:
+            return b""
+        if source == target.replace(b"&", b"&amp;"):
+            return _ESCAPED
+    flags, rest = _recipe(source, target, quoted=quoted, text=text)
     head = bytearray()
-    if undo.around is not None:
+    if around is not None:
         flags |= _AROUND
-        _put(head, undo.around.before)
-        _put(head, undo.around.behind)
-        head += undo.around.checksum.to_bytes(4, "big")
-    if undo.marks is not None:
+        _put(head, around.before)
+        _put(head, around.behind)
+        head += around.checksum.to_bytes(4, "big")
+    if marks is not None:
         flags |= _MARKS
-        head += undo.marks.checksum.to_bytes(4, "big")
-        _put(head, len(undo.marks.places))
+        head += marks.checksum.to_bytes(4, "big")
+        _put(head, len(marks.places))
         at = 0
-        for place, mark in undo.marks.places:
+        for place, mark in marks.places:
             _put(head, place - at)
             _put(head, len(mark))
             head += mark
             at = place
-    return bytes([flags]) + head + rest
+    return bytes([flags]) + head + rest if flags else b""
 
 
-def unpack(packed: bytes, target: str) -> Undo:
+def unpack(packed: bytes, target: bytes) -> Undo:
     """The undo that `pack` packed, with the same target. Raises ValueError for other bytes."""
     if not packed:
-        return Undo(target.encode())
+        return Undo(target)
     flags = packed[0]
     around: Around | None = None
     marks: Marks | None = None
@@ -130,26 +139,18 @@ def unpack(packed: bytes, target: str) -> Undo:
     return Undo(source, bool(flags & _QUOTED), bool(flags & _TEXT), around, marks)
 
 
-def _plain(flags: int, target: str) -> bytes:
+def _plain(flags: int, target: bytes) -> bytes:
     """How a target is written without soft breaks."""
-    written = (target.replace("&", "&amp;") if flags & _AMP else target).encode()
+    written = target.replace(b"&", b"&amp;") if flags & _AMP else target
     return quoted_text(written) if flags & _QUOTED else written
 
 
-def _recipe(undo: Undo, target: str) -> tuple[int, bytes]:
-    source = undo.source
-    flags = undo.text * _TEXT | (b"&amp;" in source) * _AMP
-    if not undo.quoted:
-        plain = _plain(flags, target)
-        if plain == source:
-            return flags, b""
-    elif not source and not target:
+def _recipe(source: bytes, target: bytes, *, quoted: bool, text: bool) -> tuple[int, bytes]:
+    flags = quoted * _QUOTED | text * _TEXT | (b"&amp;" in source) * _AMP
+    plain = _plain(flags, target)
+    if plain == source:
         return flags, b""
-    else:
-        flags |= _QUOTED
-        plain = _plain(flags, target)
-        if plain == source:
-            return flags, b""
+    if quoted:
         newline = b"\r\n" if b"=\r\n" in source else b"\n"
         pieces = source.split(b"=" + newline)
         if b"".join(pieces) == plain:
@@ -161,7 +162,7 @@ def _recipe(undo: Undo, target: str) -> tuple[int, bytes]:
     return flags | _LITERAL, packer.compress(source) + packer.flush()
 
 
-def _source(flags: int, rest: bytes, target: str) -> bytes:
+def _source(flags: int, rest: bytes, target: bytes) -> bytes:
     plain = _plain(flags, target)
     if flags & _LITERAL:
         return zlib.decompressobj(-15, zdict=plain).decompress(rest)

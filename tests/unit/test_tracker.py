@@ -24,7 +24,8 @@ from mailwake.errors import ConfigError, MailwakeError
 from mailwake.hypertext import attribute_value
 from mailwake.ids import reader_of
 from mailwake.keyring import new_keyring
-from mailwake.rewriting import MAX_LINKS, MAX_TARGET
+from mailwake.pieces import MAX_LINKS
+from mailwake.targets import MAX_TARGET
 from mailwake.tracker import MAX_RECIPIENTS, Instrumented, Tracker
 
 KEYRING = new_keyring()
