@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: help run demo test lint format unit bench lock wheel browser clean
+.PHONY: help run demo test lint format unit bench quality lock wheel browser clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -33,6 +33,9 @@ format: .venv/ready ## put the code into form
 
 bench: .venv/ready ## measure each stage beside its bare counterpart; writes bench/results/latest.json
 	$(BIN)/python -m bench
+
+quality: .venv/ready ## measure on simulated mail how often verdicts and alerts are right
+	$(BIN)/python -m bench.quality
 
 wheel: .venv/ready ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build --no-isolation
