@@ -109,6 +109,8 @@ class Restorer:
         try:
             if kind == b"w":
                 packed, target = self._keyring.open_withdrawal(token_text).undo, None
+                if not packed:
+                    return None  # the sender's own link to the page
             else:
                 token = self._keyring.open(token_text)
                 packed, target = token.undo, token.target
