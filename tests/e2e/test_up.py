@@ -136,14 +136,16 @@ def test_it_says_where_everything_is_and_keeps_secrets_to_its_owner(
     told = systems[-1].run_json()
     for shown in (told["settings"]["MAILWAKE_TRACKING_URL"], told["settings"]["KAFKA_BOOTSTRAP"]):
         assert shown in said
-    names = {"edge", "enricher-0", "enricher-1", "loader", "notifier"}
+    names = {"edge", "enricher-0", "enricher-1", "loader", "notifier", "relay", "api"}
     assert told["services"].keys() == names
     for address in told["services"].values():
         assert f"http://{address}/metrics" in said
     password = (home / "clickhouse-password").read_text("ascii").strip()
     assert password not in said
+    assert (home / "dana-password").read_text("ascii").strip() not in said
     assert "\x1b" not in said  # no terminal, no colours
-    for name in ("run.json", "clickhouse-password", "keys.json"):
+    secret = ("clickhouse-password", "dana-password", "keys.json", "users.json", "api-keys.json")
+    for name in ("run.json", *secret):
         assert (home / name).stat().st_mode & 0o777 == 0o600
 
 
@@ -165,7 +167,7 @@ def test_no_log_holds_a_token_or_the_password(systems: list[Up], home: Path) -> 
     for log in (home / "logs").iterdir():
         text = log.read_text("utf-8", "replace")
         assert password not in text, log
-        assert not re.search(r"/[oc]/[A-Za-z0-9_-]{20}", text), log
+        assert not re.search(r"/[ocw]/[A-Za-z0-9_-]{20}", text), log
 
 
 def test_doctor_finds_it_running(systems: list[Up], home: Path) -> None:
@@ -213,8 +215,9 @@ def test_ctrl_c_leaves_nothing_and_a_second_start_continues(systems: list[Up], h
     stopped = [line.split()[1] for line in up.said.partition("Stopping")[2].splitlines()
                if line.endswith(" s") and "stopped" in line]  # fmt: skip
     assert stopped[0] == "edge"
-    assert set(stopped[1:-2]) == {"enricher-0", "enricher-1", "loader", "notifier"}
-    assert set(stopped[-2:]) == {"clickhouse", "kafka"}
+    services = {"enricher-0", "enricher-1", "loader", "notifier", "relay", "api"}
+    assert set(stopped[1:-3]) == services
+    assert set(stopped[-3:]) == {"clickhouse", "kafka", "sink"}
 
     up = start_again(systems, "--workers", "2")
     assert up.events() == before

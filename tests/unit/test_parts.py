@@ -6,14 +6,16 @@ from mailwake.settings import Settings, read_settings
 from mailwake_local.parts import Plan
 
 
-def plan(*, kafka: int | None = 1, clickhouse: int | None = 2, workers: int = 1) -> Plan:
-    names = ["edge", *(f"enricher-{n}" for n in range(workers)), "loader", "notifier"]
+def plan(
+    *, kafka: int | None = 1, clickhouse: int | None = 2, sink: int | None = 3, workers: int = 1
+) -> Plan:
+    names = ["edge", *(f"enricher-{n}" for n in range(workers)), "loader", "notifier", "relay"]
     ops = {name: port for port, name in enumerate(names, 100)}
-    return Plan(Settings(), Path("/home/mailwake"), "secret", kafka, clickhouse, ops)
+    return Plan(Settings(), Path("/home/mailwake"), "secret", kafka, clickhouse, sink, ops)
 
 
 def test_each_part_comes_after_those_it_needs() -> None:
-    for given in (plan(), plan(kafka=None), plan(clickhouse=None, workers=3)):
+    for given in (plan(), plan(kafka=None), plan(clickhouse=None, workers=3), plan(sink=None)):
         before: set[str] = set()
         for part in given.parts():
             assert before.issuperset(part.after), part.name
@@ -21,21 +23,21 @@ def test_each_part_comes_after_those_it_needs() -> None:
 
 
 def test_what_is_given_is_not_started() -> None:
-    names = [part.name for part in plan(kafka=None, clickhouse=None).parts()]
-    assert names == ["topics", "tables", "edge", "enricher-0", "loader", "notifier"]
+    names = [part.name for part in plan(kafka=None, clickhouse=None, sink=None).parts()]
+    assert names == ["topics", "tables", "edge", "enricher-0", "loader", "notifier", "relay"]
 
 
 def test_the_edge_stops_first_and_the_stores_last() -> None:
     stops = {part.name: part.stop for part in plan().parts() if not part.job}
     assert [name for name, stop in stops.items() if stop == min(stops.values())] == ["edge"]
     last = {name for name, stop in stops.items() if stop == max(stops.values())}
-    assert last == {"kafka", "clickhouse"}
+    assert last == {"kafka", "clickhouse", "sink"}
 
 
 def test_every_service_gets_settings_that_it_can_read_and_a_port_of_its_own() -> None:
     services = {part.name: part for part in plan(workers=2).parts() if "mailwake.cli" in part.argv}
     given = {name: read_settings(part.environ) for name, part in services.items() if not part.job}
-    assert [settings.ops_port for settings in given.values()] == [100, 101, 102, 103, 104]
+    assert [settings.ops_port for settings in given.values()] == [100, 101, 102, 103, 104, 105]
     workers = [given["enricher-0"], given["enricher-1"]]
     assert [settings.worker for settings in workers] == ["0", "1"]
     assert workers[0].state != workers[1].state

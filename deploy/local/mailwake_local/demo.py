@@ -20,11 +20,11 @@ from mailwake.publish import publish
 from mailwake.settings import Settings, read_settings
 from mailwake.tracker import Tracker
 from mailwake_local.board import Pen, State
-from mailwake_local.home import Home
+from mailwake_local.home import TENANT, USER, Home
 from mailwake_local.mail_program import fetch, references
+from mailwake_local.outbox import Outbox, recipients_of
 
 DEADLINE_S = 30.0
-TENANT, USER = "demo", "dana"
 _POLL_S = 0.05
 _TEXT_WIDTH = 62
 _KINDS: tuple[Kind, ...] = ("open", "click")
@@ -32,6 +32,9 @@ _EVENTS = """
 SELECT kind, verdict, link FROM events FINAL
 WHERE tenant = %(tenant)s AND user = %(user)s AND message_id = %(message)s
 """
+_HITS = "SELECT count() FROM hits FINAL WHERE message_id = %(message)s"
+_WITHDRAWN_S = 1.0
+"""How long a withdrawal and a hit are given to get where they have an effect; the promise is 5."""
 
 
 def main(argv: list[str]) -> int:
@@ -41,8 +44,8 @@ def main(argv: list[str]) -> int:
     """
     argparse.ArgumentParser(
         prog="mailwake demo",
-        description="On the running system: instruments a mail, opens and clicks it as a mail "
-        "program would, and shows both events in ClickHouse and both alerts.",
+        description="On the running system: sends a mail, opens and clicks it as a mail program "
+        "would, and shows both events in ClickHouse and both alerts; then the recipient withdraws.",
     ).parse_args(argv)
     settings = read_settings()
     home = Home(settings.home)
@@ -80,6 +83,7 @@ class Demo:
         self._home = home
         self._pen = pen
         self._local = local
+        self._outbox = Outbox(settings, home)
         self._hit_at: dict[Kind, float] = {}
 
     async def run(self) -> int:
@@ -98,20 +102,63 @@ class Demo:
             raise UnavailableError(f"{error}{hint}") from None
         try:
             await alerts.seek_to_end()
-            message, message_id = await self._send()
+            message, message_id = await (self._send() if self._local else self._instrument())
             await self._read(message)
-            return await self._wait(alerts, clickhouse, message_id)
+            status = await self._wait(alerts, clickhouse, message_id)
+            if status == 0 and self._local:
+                status = await self._withdraw(message, clickhouse, message_id)
+            return status
         finally:
             await alerts.stop()
             clickhouse.close()
 
     async def _send(self) -> tuple[bytes, str]:
+        """Sends the mail through the relay, as a mail program would; gives it and its id."""
+        mail = _mail()
+        began = time.monotonic()
+        [recipient] = recipients_of(mail)
+        await asyncio.to_thread(self._outbox.consent, recipient)
+        self._step("consent", "the recipient agrees to open and link tracking (HTTP API)", began)
+        began = time.monotonic()
+        message = await self._outbox.send(mail)
+        images, links = references(message)
+        base = self._settings.tracking_url
+        links = [link for link in links if link.startswith(f"{base}/c/")]
+        pixels = [image for image in images if image.startswith(f"{base}/o/")]
+        told = f"through the relay: {len(pixels)} pixel and {len(links)} links are in it"
+        self._step("mail", told, began)
+        if not pixels:
+            raise MailwakeError("the mail came out of the relay untracked; look at the relay's log")
+        token = read_keyring(self._settings.keyring).open(pixels[0].rpartition("/")[2])
+        return message, token.message_id
+
+    async def _withdraw(self, message: bytes, clickhouse: ClickHouse, message_id: str) -> int:
+        """The recipient withdraws, opens the mail again, and nothing of it is kept."""
+        _, links = references(message)
+        base = self._settings.withdrawal_url
+        [page] = [link for link in links if link.startswith(f"{base}/w/")]
+        self._pen.line("\n  and when the recipient withdraws:")
+        began = time.monotonic()
+        before = _count(clickhouse, message_id)
+        await asyncio.to_thread(self._outbox.withdraw, page)
+        self._step("withdraw", "the button of the recipient's page is pressed", began)
+        await asyncio.sleep(_WITHDRAWN_S)
+        await self._read(message)
+        await asyncio.sleep(self._settings.loader_seconds + _WITHDRAWN_S)
+        kept = _count(clickhouse, message_id) - before
+        if kept:
+            self._step("consent", f"{kept} hits were kept all the same", state="bad")
+            return MailwakeError.exit_code
+        self._step("consent", "the pixel and the link were answered, and nothing was kept")
+        self._pen.line(f"\nThe recipient's page, to look at:\n  {page}")
+        return 0
+
+    async def _instrument(self) -> tuple[bytes, str]:
         """Instruments the mail and publishes its send and display; gives it and its id."""
         settings = self._settings
-        mail = files("mailwake").joinpath("data/demo.eml").read_bytes()
         began = time.monotonic()
         tracker = Tracker(read_keyring(settings.keyring), settings.tracking_url)
-        tracked = tracker.instrument(mail, tenant=TENANT, user=USER)
+        tracked = tracker.instrument(_mail(), tenant=TENANT, user=USER)
         links = len(tracked.send.links)
         self._step("mail", f"a pixel and {links} links put into: {tracked.display.subject}", began)
         began = time.monotonic()
@@ -216,6 +263,16 @@ class Demo:
         took = self._pen.paint(f"{took:>8}", 2)
         line = f"  {self._pen.mark(state)} {name:8} {text:{_TEXT_WIDTH}} {took}"
         self._pen.line(line.rstrip())
+
+
+def _mail() -> bytes:
+    return files("mailwake").joinpath("data/demo.eml").read_bytes()
+
+
+def _count(clickhouse: ClickHouse, message_id: str) -> int:
+    """How many hits of a message are kept."""
+    rows = clickhouse.query(_HITS, {"message": message_id})
+    return int(rows[0][0])
 
 
 def _took(seconds: float) -> str:

@@ -29,7 +29,7 @@ NEEDED_DISK_GB = 2.0
 NEEDED_MEMORY_GB = 1.5
 """Its processes with one worker hold 1.2 GB resident when idle; Kafka's heap may grow to 0.5 GB."""
 
-EXTRAS = ("kafka", "clickhouse", "notifier", "edge", "enricher", "local")
+EXTRAS = ("kafka", "clickhouse", "notifier", "edge", "enricher", "relay", "api", "local")
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,11 @@ def _kafka(settings: Settings) -> Finding:
 
 
 def _ports(settings: Settings) -> Iterable[Finding]:
-    ports = [("edge", settings.edge_host, settings.edge_port, "MAILWAKE_EDGE_PORT")]
+    ports = [
+        ("edge", settings.edge_host, settings.edge_port, "MAILWAKE_EDGE_PORT"),
+        ("relay", settings.relay_host, settings.relay_port, "MAILWAKE_RELAY_PORT"),
+        ("api", settings.api_host, settings.api_port, "MAILWAKE_API_PORT"),
+    ]
     if "KAFKA_BOOTSTRAP" not in os.environ:
         ports.append(("Kafka", "127.0.0.1", settings.local_kafka_port, "MAILWAKE_LOCAL_KAFKA_PORT"))
     if "CLICKHOUSE_URL" not in os.environ:

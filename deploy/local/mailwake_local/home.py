@@ -3,8 +3,12 @@
 lock                  held by `mailwake up` and its processes while any of them lives
 clickhouse-password   made at the first start
 keys.json             the keys of tokens, made at the first start
+users.json            who may send through the relay: dana, made at the first start
+dana-password         her password there
+api-keys.json         the keys of bearer tokens, made at the first start
 run.json              how to reach the running system; only while it runs
 kafka/ clickhouse/ enricher/   their data
+mail/                 what was sent through the relay, a file a mail
 logs/                 one file a process
 """
 
@@ -22,6 +26,8 @@ from typing import Any
 from mailwake.errors import UnavailableError
 
 RELEASE_DEADLINE_S = 30.0
+TENANT, USER = "demo", "dana"
+"""Who the local installation's one user is, and of which tenant."""
 
 
 class Home:
@@ -32,6 +38,10 @@ class Home:
         self.logs = self.folder / "logs"
         self.keyring = self.folder / "keys.json"
         self.password_file = self.folder / "clickhouse-password"
+        self.users = self.folder / "users.json"
+        self.user_password_file = self.folder / "dana-password"
+        self.api_keys = self.folder / "api-keys.json"
+        self.mail = self.folder / "mail"
         self._run = self.folder / "run.json"
 
     def take(self, deadline_s: float = RELEASE_DEADLINE_S) -> int:
@@ -72,9 +82,11 @@ class Home:
 
     def password(self) -> str:
         """ClickHouse's password, made at the first call."""
-        if not self.password_file.exists():
-            write_secret(self.password_file, secrets.token_urlsafe(24) + "\n")
-        return self.password_file.read_text("ascii").strip()
+        return _secret(self.password_file)
+
+    def user_password(self) -> str:
+        """The password of the relay's user, made at the first call."""
+        return _secret(self.user_password_file)
 
     def say_running(self, environ: Mapping[str, str], services: Mapping[str, str]) -> None:
         """Writes run.json: the settings that reach the system, and each service's ops address."""
@@ -92,6 +104,12 @@ class Home:
         except (OSError, ValueError):
             return None
         return told if is_alive(str(told.get("process"))) else None
+
+
+def _secret(path: Path) -> str:
+    if not path.exists():
+        write_secret(path, secrets.token_urlsafe(24) + "\n")
+    return path.read_text("ascii").strip()
 
 
 def write_secret(path: Path, text: str) -> None:

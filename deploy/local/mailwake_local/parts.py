@@ -1,7 +1,8 @@
 """The parts of the system on one machine, as data: what starts after what, and how it is ready.
 
-kafka ──► topics ──────┬──► edge, enricher, notifier
-clickhouse ──► tables ─┴──► loader
+kafka ──► topics ──────┬──► edge, enricher, notifier, api
+clickhouse ──► tables ─┼──► loader
+sink ──────────────────┴──► relay
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Plan:
         settings: as every service gets them; ports are fixed, none is 0.
         home: the data folder.
         password: of the ClickHouse that is started.
-        kafka, clickhouse: the ports they are started on; None where an address was given.
+        kafka, clickhouse, sink: the ports they are started on; None where an address was given.
         ops: the ops port of each service by name; the enricher's workers are among them.
     """
 
@@ -64,6 +65,7 @@ class Plan:
     password: str
     kafka: int | None
     clickhouse: int | None
+    sink: int | None
     ops: Mapping[str, int]
 
     def parts(self) -> list[Part]:
@@ -73,6 +75,8 @@ class Plan:
             parts.append(self._kafka(self.kafka))
         if self.clickhouse is not None:
             parts.append(self._clickhouse(self.clickhouse))
+        if self.sink is not None:
+            parts.append(self._sink(self.sink))
         after_kafka = ("kafka",) if self.kafka is not None else ()
         after_clickhouse = ("clickhouse",) if self.clickhouse is not None else ()
         parts += [
@@ -82,6 +86,8 @@ class Plan:
         for name in self.ops:
             command, _, worker = name.partition("-")
             needs = ("topics", "tables") if command == "loader" else ("topics",)
+            if command == "relay" and self.sink is not None:
+                needs = (*needs, "sink")
             parts.append(self._service(name, command, worker, needs))
         return parts
 
@@ -110,6 +116,17 @@ class Plan:
             stop_s=30,
         )
 
+    def _sink(self, port: int) -> Part:
+        mail = self.home / "mail"
+        return Part(
+            name="sink",
+            shows=f"mail that is sent ends in {mail}",
+            argv=_python("mailwake_local.sink", "--port", str(port), "--folder", str(mail)),
+            environ={},
+            probe=has_said_ready,
+            stop=STORES,
+        )
+
     def _job(self, name: str, command: tuple[str, ...], after: tuple[str, ...]) -> Part:
         return Part(
             name=name,
@@ -129,9 +146,14 @@ class Plan:
             state = settings.state / f"worker-{worker}"
             settings = dataclasses.replace(settings, worker=worker, state=state)
         edge = command == "edge"
+        shows = {
+            "edge": settings.tracking_url,
+            "relay": f"{settings.relay_host}:{settings.relay_port}",
+            "api": settings.withdrawal_url,
+        }
         return Part(
             name=name,
-            shows=settings.tracking_url if edge else f"metrics on {HOST}:{port}",
+            shows=shows.get(command, f"metrics on {HOST}:{port}"),
             argv=_python("mailwake.cli", command),
             environ=to_environ(settings),
             probe=answers_ready(HOST, port),

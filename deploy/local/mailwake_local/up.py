@@ -9,6 +9,8 @@ import dataclasses
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.keyring import new_keyring, read_keyring
 from mailwake.settings import Settings, read_settings, to_environ
 from mailwake_local.board import Pen
-from mailwake_local.home import Home
+from mailwake_local.home import TENANT, USER, Home
 from mailwake_local.parts import HOST, Plan
 from mailwake_local.supervisor import Supervisor
 
@@ -71,16 +73,38 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
         settings.edge_host, settings.edge_port, "MAILWAKE_EDGE_PORT"
     )
     if "MAILWAKE_TRACKING_URL" not in os.environ:
-        host = HOST if settings.edge_host in ("0.0.0.0", "::") else settings.edge_host  # noqa: S104
-        changes["tracking_url"] = f"http://{f'[{host}]' if ':' in host else host}:{edge}"
+        changes["tracking_url"] = _url(settings.edge_host, edge)
     if "MAILWAKE_KEYRING" not in os.environ:
         changes["keyring"] = home.keyring
         if not home.keyring.exists():
             new_keyring().write(home.keyring)
     if "MAILWAKE_STATE" not in os.environ:
         changes["state"] = home.folder / "enricher"
+    changes["relay_port"] = ports.take(
+        settings.relay_host, settings.relay_port, "MAILWAKE_RELAY_PORT"
+    )
+    sink = None
+    if "MAILWAKE_RELAY_NEXT" not in os.environ:
+        sink = ports.take(HOST, 0, "MAILWAKE_RELAY_NEXT")
+        changes["relay_next"] = f"smtp://{HOST}:{sink}"
+    if "MAILWAKE_RELAY_USERS" not in os.environ:
+        changes["relay_users"] = home.users
+        if not home.users.exists():
+            user = ("--tenant", TENANT, "--user", USER)
+            _command("users", "set", str(home.users), USER, *user, told=home.user_password())
+    if "MAILWAKE_RELAY_FOOTER" not in os.environ:
+        changes["relay_footer"] = "How this message is tracked, and how to stop it"
+    changes["api_port"] = api = ports.take(
+        settings.api_host, settings.api_port, "MAILWAKE_API_PORT"
+    )
+    if "MAILWAKE_WITHDRAWAL_URL" not in os.environ:
+        changes["withdrawal_url"] = _url(settings.api_host, api)
+    if "MAILWAKE_API_KEYS" not in os.environ:
+        changes["api_keys"] = home.api_keys
+        if not home.api_keys.exists():
+            _command("api-keys", "new", str(home.api_keys))
     enrichers = ["enricher"] if workers == 1 else [f"enricher-{n}" for n in range(workers)]
-    names = ["edge", *enrichers, "loader", "notifier"]
+    names = ["edge", *enrichers, "loader", "notifier", "relay", "api"]
     first = settings.ops_port
     ops = {
         name: ports.take(HOST, first and first + place, "MAILWAKE_OPS_PORT")
@@ -90,7 +114,26 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
     settings = dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
     read_keyring(settings.keyring)  # a wrong one is told before anything is started
     password = home.password() if clickhouse is not None else ""
-    return Plan(settings, home.folder, password, kafka, clickhouse, ops)
+    return Plan(settings, home.folder, password, kafka, clickhouse, sink, ops)
+
+
+def _url(host: str, port: int) -> str:
+    """The address of a server on this machine, as one here reaches it."""
+    host = HOST if host in ("0.0.0.0", "::") else host  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _command(*arguments: str, told: str = "") -> None:
+    """Runs a command of ours, which is told something on its standard input.
+
+    Raises MailwakeError with its error.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "mailwake.cli", *arguments],
+        input=told + "\n", capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise MailwakeError(f"mailwake {arguments[0]} failed: {done.stderr.strip()}")
 
 
 class Ports:
@@ -185,6 +228,12 @@ def summary(plan: Plan, home: Home, pen: Pen, took: float) -> str:
     metrics = [f"{name} http://{HOST}:{port}/metrics" for name, port in plan.ops.items()]
     rows = [
         ("pixels, clicks", settings.tracking_url),
+        ("HTTP API", f"{settings.withdrawal_url}/docs"),
+        ("SMTP relay", f"{settings.relay_host}:{settings.relay_port}, user {USER}"),
+        (
+            "",
+            f"password in {short(home.user_password_file)}; what is sent is in {short(home.mail)}",
+        ),
         ("Kafka", settings.kafka_bootstrap),
         ("ClickHouse", clickhouse),
         ("", password),
