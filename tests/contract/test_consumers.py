@@ -125,6 +125,7 @@ LOADED: dict[str, Callable[[Any], rows.Columns]] = {
     "hits": rows.hit_columns,
     "events": rows.event_columns,
     "tracks": rows.track_columns,
+    "consent_proofs": rows.proof_columns,
 }
 
 
@@ -138,8 +139,9 @@ def test_the_loader_takes_it(example: Example) -> None:
         values = [("0" * 32, track) for track in values if track.send is not None]
     columns = LOADED[example.topic](values)
     assert {len(cells) for cells in columns.values()} == {len(values)}
-    assert columns["message_id"] == [
-        value[0] if isinstance(value, tuple) else value.message_id for value in values
+    name = "consent_id" if example.topic == "consent_proofs" else "message_id"
+    assert columns[name] == [
+        value[0] if isinstance(value, tuple) else getattr(value, name) for value in values
     ]
 
 

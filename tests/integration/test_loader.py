@@ -15,6 +15,7 @@ from msgspec import structs
 
 from mailwake.clickhouse import ClickHouse
 from mailwake.contracts import (
+    CONSENT,
     DISPLAY,
     EVENT,
     HIT,
@@ -27,6 +28,7 @@ from mailwake.contracts import (
     Send,
     Track,
     TrackedSend,
+    new_consent,
 )
 from mailwake.ids import HitStream, event_id, new_message_id, partitioner
 from mailwake.kafka import start_producer
@@ -38,7 +40,7 @@ from tests.running import Service, wait_until
 from tests.topics import lag, read_all, rewind
 from tests.unit.loader.values import BEYOND_2100, NARROWER
 
-TOPICS = ("sends", "displays", "hits", "events", "tracks")
+TOPICS = ("sends", "displays", "hits", "events", "tracks", "consent_proofs")
 PARTITIONS = 4
 AT = 1_767_225_600_000
 STREAM = HitStream()
@@ -203,10 +205,16 @@ async def test_everything_arrives_and_a_replay_changes_nothing(
     await publish(settings, "events", *event_records(events), *event_records(events[:100]))
     await publish(settings, "tracks", *((first, TRACK.encode(each)) for each in tracks))
     await publish(settings, "tracks", (sends[1].message_id, TRACK.encode(Track(revision=1))))
+    proofs = [new_consent("acme", first, "opens", "denied", AT + n, "import") for n in range(5)]
+    told_again = [*proofs, *proofs[:2]]
+    await publish(
+        settings, "consent_proofs", *((first, CONSENT.encode(each)) for each in told_again)
+    )
+    await publish(settings, "consent_proofs", (first, b"no"))
     loader.start()
     await all_loaded(settings)
 
-    expected = {"sends": 20, "displays": 1, "hits": 20, "events": 500, "tracks": 1}
+    expected = dict(zip(TOPICS, (20, 1, 20, 500, 1, 5), strict=True))
     assert {name: table.count(name) for name in TOPICS} == expected
     stood = {name: rows_of(table, name) for name in TOPICS}
     assert table("SELECT revision, opens, tag, first_open_at FROM tracks FINAL") == [

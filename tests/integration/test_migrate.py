@@ -11,7 +11,8 @@ from mailwake.clickhouse import ClickHouse, ClickHouseError
 from mailwake.errors import ConfigError
 from mailwake.migrate import migrate, migrate_command
 
-TABLES = {"sends", "displays", "hits", "events", "tracks", "migrations"}
+TABLES = {"sends", "displays", "hits", "events", "tracks", "consent_proofs", "migrations"}
+VIEWS = {"consents", "consented_events"}
 CREATE = "CREATE TABLE IF NOT EXISTS {} (a String) ENGINE = MergeTree ORDER BY a;\n"
 
 
@@ -33,12 +34,14 @@ def test_the_command_makes_database_and_tables_once(
 ) -> None:
     monkeypatch.setenv("CLICKHOUSE_URL", url)
     assert migrate_command(["--dry-run"]) == 0
-    assert capsys.readouterr().out.startswith("would apply 0001_tables\n")
+    assert capsys.readouterr().out.startswith(
+        "would apply 0001_tables\nwould apply 0002_consents\n"
+    )
     with pytest.raises(ClickHouseError):
         tables(url)  # nothing was made, not even the database
     assert migrate_command([]) == 0
-    assert capsys.readouterr().out.startswith("applied 0001_tables\n")
-    assert tables(url) == TABLES
+    assert capsys.readouterr().out.startswith("applied 0001_tables\napplied 0002_consents\n")
+    assert tables(url) == TABLES | VIEWS
     assert migrate_command([]) == 0
     assert capsys.readouterr().out == "nothing to do: ClickHouse's tables are up to date\n"
 

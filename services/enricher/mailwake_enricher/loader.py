@@ -1,4 +1,4 @@
-"""The loader: sends, displays, hits, events and tracks from Kafka into ClickHouse.
+"""The loader: sends, displays, hits, events, tracks and consent proofs from Kafka into ClickHouse.
 
 One consumer reads the topics; each goes to its table by a `TableLoader`. Offsets are committed when
 the rows up to them are stored, so whatever is killed, rows come again and replace themselves

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from mailwake.contracts import (
+    CONSENT,
     DISPLAY,
     EVENT,
     HIT,
     SEND,
     TRACK,
+    Consent,
     Display,
     Event,
     Hit,
@@ -27,6 +29,7 @@ from mailwake_enricher.rows import (
     display_columns,
     event_columns,
     hit_columns,
+    proof_columns,
     send_columns,
     track_columns,
 )
@@ -113,6 +116,15 @@ def read_track(record: Any) -> Reading[TrackRow]:
     return Reading([(key.decode(), track)] if track.send else [])
 
 
+def read_proof(record: Any) -> Reading[Consent]:
+    """A statement about consent."""
+    data = record.value or b""
+    try:
+        return Reading([CONSENT.decode(data)])
+    except InvalidError as error:
+        return Reading(bad=[(data, error)])
+
+
 def _check_id(key: bytes) -> None:
     if not _ID.fullmatch(key):
         raise InvalidError("contract", "the record's key is not a message_id")
@@ -138,6 +150,8 @@ SOURCES: tuple[Source[Any], ...] = (
     batched("hits", Screen(Hit, HIT), hit_columns),
     batched("events", Screen(Event, EVENT), event_columns),
     Source("tracks", read_track, track_columns, _encode_track, key=_track_key),
+    Source("consent_proofs", read_proof, proof_columns, CONSENT.encode),
 )
-"""Every topic the loader reads. What is bad in the others is rejected by the enricher and only
-counted here."""
+"""Every topic the loader reads. Where nothing is said of `rejects`, what is bad is only counted
+here: sends and hits are rejected by the enricher, tracks are its own, and proofs stay in their
+topic for good."""

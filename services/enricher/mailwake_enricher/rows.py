@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from mailwake.contracts import Display, Event, Hit, Send, Track
+from mailwake.contracts import Consent, Display, Event, Hit, Send, Track
 
 Columns = dict[str, list[Any]]
 
@@ -26,7 +26,7 @@ def send_columns(sends: Sequence[Send]) -> Columns:
         sends,
         *("message_id", "tenant", "user", "sent_at", "recipient_count", "mode", "opens", "clicks"),
         *("recipients", "links"),
-    ) | _or_empty(sends, "tag")
+    ) | _or_empty(sends, "tag", "basis")
 
 
 def display_columns(displays: Sequence[Display]) -> Columns:
@@ -54,6 +54,15 @@ def event_columns(events: Sequence[Event]) -> Columns:
         *("recipient", "recipient_count", "mode", "verdict", "reasons", "first", "sent_at"),
         *("link", "network", "agent"),
     ) | _or_empty(events, "recipient_id", "target", "tag")
+
+
+def proof_columns(consents: Sequence[Consent]) -> Columns:
+    """The table `consent_proofs`."""
+    return _same(
+        consents,
+        *("consent_id", "tenant", "recipient_id", "purpose", "state", "at", "method"),
+        *("wording", "source"),
+    )
 
 
 def track_columns(rows: Sequence[TrackRow]) -> Columns:

@@ -11,10 +11,21 @@ from mailwake_enricher.rows import (
     display_columns,
     event_columns,
     hit_columns,
+    proof_columns,
     send_columns,
     track_columns,
 )
-from tests.unit.loader.values import AT, ID, display, event, hit, message_id, send, track
+from tests.unit.loader.values import (
+    AT,
+    ID,
+    consent,
+    display,
+    event,
+    hit,
+    message_id,
+    send,
+    track,
+)
 
 
 def columns_of_tables() -> dict[str, set[str]]:
@@ -27,6 +38,10 @@ def columns_of_tables() -> dict[str, set[str]]:
             ):
                 lines = re.findall(r"^    ([a-z_]+) +[A-Z]", created[2], re.M)
                 tables[created[1]] = set(lines)
+            if added := re.search(
+                r"ALTER TABLE (\w+)\n    ADD COLUMN IF NOT EXISTS (\w+)", statement
+            ):
+                tables[added[1]].add(added[2])
     return tables
 
 
@@ -37,6 +52,7 @@ def test_every_source_fills_every_column_of_its_table() -> None:
         "hits": hit_columns([hit()]),
         "events": event_columns([event()]),
         "tracks": track_columns([(ID, track())]),
+        "consent_proofs": proof_columns([consent()]),
     }
     assert set(made) == {source.name for source in SOURCES}
     assert {name: set(columns) for name, columns in made.items()} == columns_of_tables()
@@ -49,10 +65,11 @@ def test_no_values_give_empty_columns() -> None:
 
 
 def test_a_send() -> None:
-    columns = send_columns([send(1), send(2, tag="spring", links=[])])
+    columns = send_columns([send(1), send(2, tag="spring", links=[], basis="contract")])
     assert columns["message_id"] == [message_id(1), message_id(2)]
     assert columns["sent_at"] == [AT, AT]
     assert columns["tag"] == ["", "spring"]
+    assert columns["basis"] == ["", "contract"]
     assert columns["links"] == [["https://example.com/"], []]
     assert columns["recipients"] == [[ID], [ID]]
 
@@ -69,6 +86,14 @@ def test_what_is_absent_is_empty_or_null_where_empty_would_say_something() -> No
     assert columns["target"] == ["", "https://x"]
     assert columns["recipient_id"] == ["", ""]
     assert hit_columns([hit()])["link"] == [None]
+
+
+def test_a_statement_about_consent() -> None:
+    columns = proof_columns([consent(1), consent(2, state="granted", wording="May we?")])
+    assert columns["recipient_id"] == [message_id(1), message_id(2)]
+    assert columns["state"] == ["denied", "granted"]
+    assert columns["wording"] == ["", "May we?"]
+    assert columns["at"] == [AT, AT]
 
 
 def test_a_track_has_its_send_and_no_time_for_what_never_was() -> None:

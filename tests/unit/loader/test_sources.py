@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mailwake.contracts import DISPLAY, EVENT, TRACK
+from mailwake.contracts import CONSENT, DISPLAY, EVENT, TRACK
 from mailwake_enricher.loader_batch import Batch
 from mailwake_enricher.loader_sources import SOURCES, Source
-from tests.unit.loader.values import display, event, message_id, record, track
+from tests.unit.loader.values import consent, display, event, message_id, record, track
 
 BY_NAME: dict[str, Source[Any]] = {source.name: source for source in SOURCES}
 
@@ -41,6 +41,13 @@ def test_a_display_and_its_tombstone() -> None:
 @pytest.mark.parametrize("key", [None, b"", b"x", message_id(2).encode(), b"A" * 32])
 def test_a_display_whose_key_is_another_is_bad(key: bytes | None) -> None:
     reading = read("displays", DISPLAY.encode(display(1)), key)
+    assert (reading.values, len(reading.bad)) == ([], 1)
+
+
+@pytest.mark.parametrize("value", [b"", b"no", None, b"[]", b"[%b]" % CONSENT.encode(consent())])
+def test_a_statement_is_one_value(value: bytes | None) -> None:
+    assert read("consent_proofs", CONSENT.encode(consent(1))).values == [consent(1)]
+    reading = read("consent_proofs", value)
     assert (reading.values, len(reading.bad)) == ([], 1)
 
 

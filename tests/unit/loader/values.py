@@ -7,7 +7,17 @@ from typing import Any
 from aiokafka import ConsumerRecord
 from msgspec.structs import replace
 
-from mailwake.contracts import Display, Event, Hit, Party, Send, Track, TrackedSend
+from mailwake.contracts import (
+    Consent,
+    Display,
+    Event,
+    Hit,
+    Party,
+    Send,
+    Track,
+    TrackedSend,
+    new_consent,
+)
 
 AT = 1_767_225_600_000
 ID = "0199b8f3a0007abc8def0123456789ab"
@@ -81,6 +91,11 @@ def event(number: int = 0, **more: Any) -> Event:
 def track(revision: int = 1, *, sent: bool = True) -> Track:
     send = TrackedSend("acme", "anna", 1, ID, "identified", True, True, AT, None)
     return Track(revision=revision, send=send if sent else None, opens=revision, first_open_at=AT)
+
+
+def consent(number: int = 0, **more: Any) -> Consent:
+    said: dict[str, Any] = {"state": "denied", "purpose": "opens", "at": AT} | more
+    return new_consent("acme", message_id(number), method="withdrawal_page", **said)
 
 
 def record(
