@@ -16,7 +16,7 @@ _LINK = re.compile(
     r"(?<![A-Za-z0-9_])https?://[^\s<>\"`\xab\xbb\u201c-\u201f\x00-\x1f]++", re.I | re.A
 )
 _QUOTED = re.compile(r"[ \t]*+>")
-_TRAILING = ".,;:!?'*\u2018\u2019\u2026"
+_TRAILING = ".,;:!?'*"
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 _AMBIGUOUS = re.compile(r"[^\x00-\u058f]")
 """Characters that mail programs take for a part of an address or not: in such writing no space
