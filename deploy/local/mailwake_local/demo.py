@@ -29,8 +29,8 @@ _POLL_S = 0.05
 _TEXT_WIDTH = 62
 _KINDS: tuple[Kind, ...] = ("open", "click")
 _EVENTS = """
-SELECT kind, verdict, link FROM events FINAL
-WHERE tenant = %(tenant)s AND user = %(user)s AND message_id = %(message)s
+SELECT kind, verdict, link FROM consented_events(tenant = %(tenant)s, user = %(user)s)
+WHERE message_id = %(message)s
 """
 _HITS = "SELECT count() FROM hits FINAL WHERE message_id = %(message)s"
 _WITHDRAWN_S = 1.0
