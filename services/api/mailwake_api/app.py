@@ -25,7 +25,7 @@ from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake.metrics import API_REQUESTS, API_SECONDS
 from mailwake_api.bearer import Caller
 from mailwake_api.call import Call, Endpoint, Parts, Who
-from mailwake_api.problems import Problem, unavailable
+from mailwake_api.problems import Problem, misfit, unavailable
 
 log = logging.getLogger("mailwake.api")
 access = logging.getLogger("mailwake.api.access")
@@ -130,7 +130,7 @@ def _asked(endpoint: Endpoint, request: Request) -> Any:
     try:
         return msgspec.convert(values, endpoint.asks, strict=False)
     except msgspec.ValidationError as error:
-        raise Problem(422, "query", f"the query does not fit: {error}") from None
+        raise Problem(422, "query", f"the query does not fit: {misfit(error)}") from None
 
 
 async def _body(endpoint: Endpoint, request: Request, most: int) -> Any:
@@ -150,7 +150,7 @@ async def _body(endpoint: Endpoint, request: Request, most: int) -> Any:
     try:
         return _decoder(endpoint).decode(data)
     except msgspec.ValidationError as error:
-        raise Problem(422, "body", f"the body does not fit: {error}") from None
+        raise Problem(422, "body", f"the body does not fit: {misfit(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Problem(400, "not_json", "the body is no JSON in UTF-8") from None
 

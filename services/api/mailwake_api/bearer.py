@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from mailwake.contracts import Tenant, User
 from mailwake_api.keys import ApiKey
-from mailwake_api.problems import Problem
+from mailwake_api.problems import Problem, misfit
 
 LEEWAY_S = 30
 """How far the clock of whoever makes tokens may be off."""
@@ -55,7 +55,9 @@ class Bearer:
         try:
             return msgspec.convert(claims, Caller)
         except msgspec.ValidationError as error:
-            raise _refused("claims", f"a claim of the token does not fit: {error}") from None
+            raise _refused(
+                "claims", f"a claim of the token does not fit: {misfit(error)}"
+            ) from None
 
     def _claims(self, token: str) -> object:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -20,13 +20,14 @@ from mailwake.settings import Settings
 log = logging.getLogger("mailwake.api.connection")
 
 PUBLISH_S = 10.0
+CONNECT_S = 3.0
 _AGAIN_S = 1.0
 
 
 class Connection:
     """Keeps the register able to write, and publishes.
 
-    While Kafka is away there is no producer, so that whoever wants to write is told at once.
+    While Kafka is away there is no producer, so that whoever wants to write is told soon.
     """
 
     def __init__(self, settings: Settings, register: Register) -> None:
@@ -50,21 +51,35 @@ class Connection:
         self._let_go()
         await asyncio.gather(*self._stopping)
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Within it something is written; when that fails, the producer is made anew."""
+    @contextlib.asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Within it something is written; when that fails, the producer is made anew.
+
+        Raises UnavailableError, with nothing written, when there is no producer for `CONNECT_S`.
+        """
+        await self.possible()
         try:
             yield
         except UnavailableError:
             self._failed.set()
             raise
 
+    async def possible(self) -> None:
+        """Returns when something can be written. Raises UnavailableError after `CONNECT_S`."""
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self.connected.wait()
+        except TimeoutError:
+            raise UnavailableError(
+                f"nothing can be written while Kafka at {self._settings.kafka_bootstrap} is away"
+            ) from None
+
     async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
         """As `mailwake.publish.publish`, within `PUBLISH_S`. Raises UnavailableError too when it
         takes longer; whether they are published is then unknown."""
         producer = self._register.producer
         if producer is None:
-            raise UnavailableError("nothing can be published while Kafka is away")
+            raise UnavailableError("Kafka went away just now")
         try:
             async with asyncio.timeout(PUBLISH_S):
                 await publish(producer, self._settings, sends, displays)

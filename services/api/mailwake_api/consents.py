@@ -33,18 +33,19 @@ class Statement(Struct, frozen=True, forbid_unknown_fields=True):
         at: when it was said, in milliseconds since 1970; now, unless given. Give it, and telling
             the same again makes no second statement.
         method: how it was said, such as signup_form or import.
-        wording: what the recipient was asked, word for word, or the name and version of that text.
+        wording: what the recipient was asked, word for word, or the name and version of that text;
+            what was granted wants one, for it must be proved.
         source: where the statement comes from, such as the form's address; never a person's.
     """
 
     purposes: Annotated[list[Purpose], Meta(min_length=1, max_length=2)]
     state: ConsentState
     method: Annotated[str, Meta(min_length=1, max_length=64)]
-    wording: Annotated[str, Meta(max_length=4096)]
-    source: Annotated[str, Meta(max_length=256)]
     address: Annotated[str, Meta(max_length=320)] | None = None
     recipient_id: Id | None = None
     at: Millis | None = None
+    wording: Annotated[str, Meta(max_length=4096)] = ""
+    source: Annotated[str, Meta(max_length=256)] = ""
 
 
 Statements = Statement | Annotated[list[Statement], Meta(max_length=MOST_STATEMENTS)]
@@ -106,7 +107,7 @@ async def record(call: Call) -> Response:
         for consent in _consents(call, place, statement, now)
     ]
     register = call.parts.register
-    with call.parts.connection.writing():
+    async with call.parts.connection.writing():
         await register.write_consents(consents)
     await register.current()
     return as_json(RecordedAll([_recorded(call, consent) for consent in consents]))
@@ -130,6 +131,10 @@ def _consents(call: Call, place: int, statement: Statement, now: int) -> Iterato
     if at > now + FUTURE_MS:
         raise Problem(
             422, "future", f"{where}`at` lies in the future; it is in milliseconds since 1970"
+        )
+    if statement.state == "granted" and not statement.wording.strip():
+        raise Problem(
+            422, "no_wording", f"{where}what is granted wants the `wording` that was shown"
         )
     for purpose in dict.fromkeys(statement.purposes):
         yield new_consent(

@@ -90,7 +90,7 @@ class KeyFile:
         self._keys = read_keys(path)
         self._looked_at = clock()
 
-    def keys(self) -> Sequence[ApiKey]:
+    def current(self) -> Sequence[ApiKey]:
         """The keys, as they stand in the file now or stood a second ago."""
         now = self._clock()
         if now - self._looked_at >= _LOOK_S:
@@ -123,7 +123,7 @@ def _key(jwk: dict[str, Any]) -> ApiKey:
         raise ValueError(f"{name}: a key of this type is for `alg` {algorithm} and `use` sig")
     try:
         found = jwt.PyJWK(jwk, algorithm).key
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         raise ValueError(f"{name}: its parts are no key of its type") from None
     match found:
         case bytes():

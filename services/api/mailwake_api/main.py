@@ -39,7 +39,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     listener = listen(settings.api_host, settings.api_port)
     register = Register(settings)
     connection = Connection(settings, register)
-    bearer = Bearer(keys.keys, audience=settings.api_audience, issuer=settings.api_issuer)
+    bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
     parts = Parts(
         settings,
         status,

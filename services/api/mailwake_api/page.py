@@ -16,22 +16,29 @@ from html import escape
 from mailwake.contracts import Consent, Mode, Policy, Purpose, Toggles
 from mailwake.permission import PURPOSES, Consents, permit
 
-STOP_ALL = "Stop all tracking"
+STOP_ALL = {True: "Stop all tracking", False: "Refuse all tracking"}
+"""What the button for everything says, by whether anything is tracked now."""
+METHOD = "withdrawal_page"
+"""The method of what is said on this page."""
 BUTTONS = {True: "Turn off", False: "Turn on"}
 """What the button of a purpose says, by whether it is tracked now."""
 
 _NAMES: Mapping[Purpose, str] = {"opens": "Opening mail", "clicks": "Clicking links"}
 _SENTENCES: Mapping[tuple[Purpose, Mode], str] = {
-    ("opens", "identified"): "When you open a mail from {sender}, {sender} is told that you opened "
-    "it, when, and with which kind of program.",
-    ("clicks", "identified"): "When you click a link in a mail from {sender}, {sender} is told "
-    "which link you clicked, when, and with which kind of program.",
-    ("opens", "anonymous"): "When you open a mail from {sender}, it is counted. Who opened it is "
-    "not recorded.",
-    ("clicks", "anonymous"): "When you click a link in a mail from {sender}, the click is counted. "
-    "Who clicked is not recorded.",
+    ("opens", "identified"): "If this is on, {sender} is told that you opened a mail, when, with "
+    "which kind of program and from which network.",
+    ("clicks", "identified"): "If this is on, {sender} is told which link you clicked, when, with "
+    "which kind of program and from which network.",
+    ("opens", "anonymous"): "If this is on, {sender} counts that its mail was opened. That it was "
+    "you is not recorded.",
+    ("clicks", "anonymous"): "If this is on, {sender} counts that a link was clicked. That it was "
+    "you is not recorded.",
 }
-_ALL = "Neither opening mail from {sender} nor clicking its links is tracked any more."
+_ALL = {
+    True: "One click, and {sender} is no longer told when you open its mail or click its links.",
+    False: "You can refuse before you are asked: {sender} will not be told when you open its mail "
+    "or click its links.",
+}
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,14 @@ def sentence(purpose: Purpose, policy: Policy) -> str:
     return _SENTENCES[purpose, mode].format(sender=policy.tenant)
 
 
-def wording(purpose: Purpose, policy: Policy, *, on: bool, all_: bool = False) -> str:
-    """What a recipient who chose was shown, as it goes into the record: sentence and button."""
-    if all_:
-        return f"{_ALL.format(sender=policy.tenant)} [{STOP_ALL}]"
-    return f"{sentence(purpose, policy)} [{BUTTONS[not on]}]"
+def wording(purpose: Purpose, policy: Policy, *, tracked: bool) -> str:
+    """What a recipient was shown who switched one purpose: the sentence and its button."""
+    return f"{sentence(purpose, policy)} [{BUTTONS[tracked]}]"
+
+
+def wording_of_all(policy: Policy, *, tracked: bool) -> str:
+    """What a recipient was shown who refused everything; `tracked`: anything was tracked."""
+    return f"{_ALL[tracked].format(sender=policy.tenant)} [{STOP_ALL[tracked]}]"
 
 
 def _why(policy: Policy, consent: Consent | None, tracked: bool) -> str:
@@ -88,15 +98,17 @@ def _why(policy: Policy, consent: Consent | None, tracked: bool) -> str:
     if policy.ceiling == "off":
         return f"{sender} tracks no mail at present."
     if consent is not None and consent.state == "denied":
-        here = ", on this page" if consent.method == "withdrawal_page" else ""
-        return f"You refused this on {when}{here}."
+        return f"You refused this on {when}, {_where(consent)}."
     if consent is not None and consent.state == "granted":
-        here = "on this page" if consent.method == "withdrawal_page" else "as we were told"
-        return f"You agreed to this on {when}, {here}."
+        return f"You agreed to this on {when}, {_where(consent)}."
     if tracked:
         basis = policy.basis.replace("_", " ")
         return f"You were not asked: {sender} relies on {_BASES.get(basis, basis)}. You may refuse."
     return "You have not agreed to this."
+
+
+def _where(consent: Consent) -> str:
+    return "on this page" if consent.method == METHOD else f"says {consent.tenant}"
 
 
 _BASES = {
@@ -143,6 +155,7 @@ p { margin: 0; }
 .pill.on { background: var(--on-back); color: var(--on); }
 .why, .small { color: var(--soft); font-size: .9375rem; }
 .all { padding: 1.25rem 1.5rem 1.5rem; border-top: 1px solid var(--line); }
+.state + .all { border-top: 0; }
 .all p { margin-bottom: .9rem; }
 button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4rem 1.1rem;
   border-radius: .5rem; border: 1px solid var(--main); background: transparent;
@@ -222,10 +235,10 @@ def choices(tenant: str, rows: Iterable[Row]) -> str:
 you choose holds for all mail from {sender} to that address, also for mail you already have.</p>
 <form method="post" class="card">
 <p class="state{" on" if on else ""}" role="status">{_EYE if on else _TICK}<span>{state}</span></p>
-{"".join(map(_row, rows))}{stop}</form>
+{stop if on else ""}{"".join(map(_row, rows))}{"" if on else stop}</form>
 <p class="small">No reason is needed, and you can come back and change it at any time. Links and
-pictures in your mail go on to work. Your choice is kept with its time, so that it can be proved;
-your address is not stored here.</p>""",
+pictures in your mail go on to work. Your choice is kept with its time, so that it can be proved,
+and without your address.</p>""",
     )
 
 
@@ -249,11 +262,10 @@ def _row(row: Row) -> str:
 
 
 def _stop(sender: str, tracked: bool) -> str:
-    first = "" if tracked else "To have it stay so, whatever you are asked elsewhere: "
     return f"""\
 <div class="all">
-<p>{first}{_ALL.format(sender=sender)}</p>
-<button class="main" name="choice" value="all-off">{STOP_ALL}</button>
+<p>{_ALL[tracked].format(sender=sender)}</p>
+<button class="main" name="choice" value="all-off">{STOP_ALL[tracked]}</button>
 </div>
 """
 

@@ -51,7 +51,7 @@ async def put(call: Call) -> Response:
         await call.parts.register.current()
         conditions.check(call.request, _now(call))
         made = contracts.Policy(tenant, now_ms(), wish.ceiling, wish.basis)
-        with call.parts.connection.writing():
+        async with call.parts.connection.writing():
             await call.parts.register.write_policy(made)
     return conditions.answer(call.request, PolicyNow(made.ceiling, made.basis, made.at))
 

@@ -78,7 +78,7 @@ async def put(call: Call) -> Response:
     async with call.parts.locks.of(user_key(call.caller.tenant, user)):
         await call.parts.register.current()
         conditions.check(call.request, _shown(call, _found(call, user)))
-        with call.parts.connection.writing():
+        async with call.parts.connection.writing():
             await call.parts.register.write_preference(wish)
     return conditions.answer(call.request, _shown(call, wish))
 
@@ -99,7 +99,7 @@ async def put_toggles(call: Call) -> Response:
             known.notifications,
             toggles,
         )
-        with call.parts.connection.writing():
+        async with call.parts.connection.writing():
             await call.parts.register.write_preference(noted)
     return conditions.answer(call.request, _shown(call, noted))
 

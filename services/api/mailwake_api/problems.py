@@ -5,12 +5,17 @@ No sentence holds a token, an address or anything else of the request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
 from msgspec import Struct
 from starlette.responses import Response
+
+_WHERE = re.compile(r" - at `\$[\w.\[\]]*`\Z")
+_UNKNOWN = "Object contains unknown field"
+_SHORT_NAME = re.compile(_UNKNOWN + r" `\w{1,30}`")
 
 
 class ProblemDetails(Struct, frozen=True, rename={"kind": "type"}):
@@ -50,6 +55,19 @@ class Problem(Exception):
             {"Cache-Control": "no-store", **self.headers},
             "application/problem+json",
         )
+
+
+def misfit(error: msgspec.ValidationError) -> str:
+    """What does not fit and where, without what was given: msgspec's own text shows wrong values
+    of enumerations, and unknown names."""
+    text = str(error)
+    found = _WHERE.search(text)
+    what, where = (text[: found.start()], found[0]) if found else (text, "")
+    if what.startswith("Invalid enum value"):
+        what = "The value is none of those that are allowed"
+    elif what.startswith(_UNKNOWN) and not _SHORT_NAME.fullmatch(what):
+        what = _UNKNOWN
+    return what + where
 
 
 def unavailable(detail: str) -> Problem:

@@ -19,7 +19,6 @@ from mailwake.tokens import MAX_TEXT, TokenError, Withdrawal
 from mailwake_api import page
 from mailwake_api.call import Call
 
-METHOD = "withdrawal_page"
 _CHOICES: Mapping[str, tuple[tuple[Purpose, ...], bool]] = {
     "all-off": (PURPOSES, False),
     "opens-off": (("opens",), False),
@@ -80,14 +79,13 @@ async def choose(call: Call) -> Response:
         return _notice(*_NO_CHOICE)
     register = call.parts.register
     try:
+        await call.parts.connection.possible()
         await register.current()
     except UnavailableError:
         return _notice(*_NOT_NOW)
-    if register.producer is None:
-        return _notice(*_NOT_NOW)
     statements = _statements(call, withdrawal, *chosen)
     try:
-        with call.parts.connection.writing():
+        async with call.parts.connection.writing():
             await register.write_consents(statements)
     except UnavailableError:
         return _notice(*_UNSURE)
@@ -120,6 +118,7 @@ def _statements(
     register = call.parts.register
     policy = register.policy(withdrawal.tenant)
     known = register.consents(withdrawal.tenant, withdrawal.recipient_id)
+    tracked = {row.purpose: row.tracked for row in page.rows_of(policy, known)}
     state: ConsentState = "granted" if on else "denied"
     return [
         new_consent(
@@ -129,8 +128,10 @@ def _statements(
             state,
             # Said now is said after all that is known, also after what a fast clock dated ahead.
             max(now_ms(), known[purpose].at + 1 if purpose in known else 0),
-            METHOD,
-            page.wording(purpose, policy, on=on, all_=len(purposes) > 1),
+            page.METHOD,
+            page.wording_of_all(policy, tracked=any(tracked.values()))
+            if len(purposes) > 1
+            else page.wording(purpose, policy, tracked=not on),
             f"{call.parts.settings.withdrawal_url}/w/",
         )
         for purpose in purposes

@@ -1,0 +1,98 @@
+"""The API's parts without a Kafka: what is written is known at once, to this process alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from mailwake.contracts import Codec, Consent, Display, Send
+from mailwake.errors import UnavailableError
+from mailwake.keyring import new_keyring
+from mailwake.register import Register
+from mailwake.service import Status
+from mailwake.settings import Settings
+from mailwake.tracker import Tracker
+from mailwake_api.bearer import Bearer, Caller, Role
+from mailwake_api.call import Locks, Parts
+from mailwake_api.commands import keys_command, new_token
+from mailwake_api.connection import Connection
+from mailwake_api.keys import KeyFile
+from mailwake_api.published import Published
+
+T = TypeVar("T", bound=Struct)
+
+
+class MemoryRegister(Register):
+    """A register whose topics are its own memory; `away` stands for a Kafka that is."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, object())  # which is never used
+        self.away = False
+        self.proofs: list[Consent] = []
+
+    async def current(self, within_s: float = 5.0) -> None:
+        if self.away:
+            raise UnavailableError("Kafka is away")
+
+    async def write_consents(self, consents: Sequence[Consent]) -> None:
+        await self.current()
+        self.proofs += consents
+        for consent in consents:
+            key = f"{consent.tenant}/{consent.recipient_id}/{consent.purpose}".encode()
+            self._take_consent(key, consent)
+
+    async def _write(self, topic: str, codec: Codec[T], values: list[tuple[bytes, T]]) -> None:
+        await self.current()
+        store: Any = self._preferences if topic == "preferences" else self._policies
+        store.update(values)
+
+
+class MemoryConnection(Connection):
+    """Keeps what is published."""
+
+    def __init__(self, settings: Settings, register: MemoryRegister) -> None:
+        super().__init__(settings, register)
+        self._memory = register
+        self.connected.set()
+        self.sends: list[Send] = []
+
+    async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
+        await self._memory.current()
+        self.sends += sends
+
+
+class Memory:
+    """An API in memory.
+
+    Attributes:
+        parts: what its handlers work with.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        keys = folder / "api-keys.json"
+        keys_command(["new", str(keys)])
+        self.settings = Settings(api_keys=keys, api_max_bytes=100_000)
+        self.register = MemoryRegister(self.settings)
+        self.connection = MemoryConnection(self.settings, self.register)
+        self.keyring = new_keyring()
+        self.keys = KeyFile(keys)
+        self.parts = Parts(
+            self.settings,
+            Status(ready=True),
+            self.keyring,
+            Tracker(self.keyring, "https://t.example", withdrawal_url="https://w.example"),
+            self.register,
+            self.connection,
+            Bearer(self.keys.current, audience="mailwake"),
+            Locks(),
+            Published(),
+        )
+
+    def authorization(self, sub: str, role: Role = "user", tenant: str = "acme") -> dict[str, str]:
+        """The header field of a caller."""
+        key = self.keys.current()[0]
+        token = new_token(self.settings, key, Caller(tenant, sub, role), 600)
+        return {"Authorization": f"Bearer {token}"}
