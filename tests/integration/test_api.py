@@ -17,7 +17,7 @@ from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
 from mailwake_api.bearer import Role
 from mailwake_api.commands import keys_command
-from tests.integration.api import Api, json
+from tests.api import Api, json
 from tests.running import running
 from tests.topics import read_all
 

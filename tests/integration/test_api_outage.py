@@ -18,7 +18,7 @@ from mailwake.tracker import Tracker
 from mailwake_api.commands import keys_command
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
-from tests.integration.api import Api, json
+from tests.api import Api, json
 from tests.running import wait_until
 from tests.topics import read_all
 

@@ -17,10 +17,12 @@ from tests.running import Service
 
 
 class Api(Service):
-    """One API process with a port of its own."""
+    """One API process; its port is chosen here, unless it is given."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str = "api") -> None:
-        self.settings = replace(settings, api_port=free_port())
+    def __init__(
+        self, settings: Settings, folder: Path, name: str = "api", *, port: int | None = None
+    ) -> None:
+        self.settings = replace(settings, api_port=port or free_port())
         super().__init__("api", self.settings, folder / f"{name}.log")
         self.url = f"http://127.0.0.1:{self.settings.api_port}"
 
