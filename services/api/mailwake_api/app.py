@@ -37,7 +37,6 @@ _ROLES: dict[Who, tuple[str, ...]] = {
     "public": (),
     "user": ("user", "admin", "platform"),
     "admin": ("admin",),
-    "platform": ("platform",),
     "admin_or_platform": ("admin", "platform"),
 }
 _NOBODY = Caller("-", "-")

@@ -23,7 +23,7 @@ from mailwake_api.connection import Connection
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
 
-Who = Literal["public", "user", "admin", "platform", "admin_or_platform"]
+Who = Literal["public", "user", "admin", "admin_or_platform"]
 """Who may call: anybody; whoever has a token; only who has that role."""
 
 

@@ -19,7 +19,6 @@ _WHO: dict[Who, str] = {
     "public": "Open to anybody.",
     "user": "For whoever has a token.",
     "admin": "For tokens of role admin.",
-    "platform": "For tokens of role platform.",
     "admin_or_platform": "For tokens of role admin or platform.",
 }
 _COMMON = {

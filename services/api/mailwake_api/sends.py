@@ -187,7 +187,11 @@ def _wanted(call: Call) -> SendRequest:
         body: SendRequest = call.body
         return body
     options: Options = call.asked
-    named = call.request.headers.getlist(RECIPIENTS_FIELD)
+    # As bytes, for Starlette reads them as Latin-1, and an address may go beyond ASCII in UTF-8.
+    field = RECIPIENTS_FIELD.encode()
+    named = [
+        value.decode(errors="replace") for name, value in call.request.headers.raw if name == field
+    ]
     recipients = [each.strip() for value in named for each in value.split(",") if each.strip()]
     given = {name: getattr(options, name) for name in options.__struct_fields__}
     return SendRequest(**given, message=call.body, recipients=recipients or None)

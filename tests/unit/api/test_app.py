@@ -92,7 +92,6 @@ async def test_each_endpoint_is_for_whom_it_says(
         "public": True,
         "user": role is not None,
         "admin": role == "admin",
-        "platform": role == "platform",
         "admin_or_platform": role in ("admin", "platform"),
     }[endpoint.who]
     if not allowed:
@@ -248,6 +247,33 @@ async def test_the_users_toggles_are_the_default_of_a_send(
     body |= {"clicks": True, "opens": False}  # type: ignore[dict-item]
     tracked = (await client.post("/v1/sends", json=body, headers=headers)).json()["tracked"]
     assert (tracked["opens"], tracked["clicks"]) == (False, True)
+
+
+async def test_recipients_of_a_raw_mail_stand_in_a_field(
+    memory: Memory, client: httpx.AsyncClient
+) -> None:
+    headers = memory.authorization("ben", "admin") | {"Content-Type": "message/rfc822"}
+    wanted = ["jörg@example.com", "anna@example.com"]
+    for address in wanted:
+        told = SAID | {"address": address, "purposes": ["opens", "clicks"]}
+        await client.post("/v1/consents", json=told, headers=memory.authorization("ben", "admin"))
+    answer = await client.post(
+        "/v1/sends",
+        content=b"To: otto@example.com\r\nContent-Type: text/html\r\n\r\n" + HTML.encode(),
+        headers=httpx.Headers(
+            headers | {"Mailwake-Recipients": ", ".join(wanted)}, encoding="utf8"
+        ),
+    )
+    assert answer.json()["tracked"]["mode"] == "identified"
+    (send,) = memory.connection.sends
+    assert send.recipients == [memory.keyring.recipient_id("acme", each) for each in wanted]
+    # Those of its header have not been asked.
+    answer = await client.post(
+        "/v1/sends",
+        content=b"To: otto@example.com\r\nContent-Type: text/html\r\n\r\n" + HTML.encode(),
+        headers=headers,
+    )
+    assert answer.json()["tracked"]["refused"] == {"opens": "unknown", "clicks": "unknown"}
 
 
 async def test_a_body_with_nothing_to_track_publishes_nothing(
