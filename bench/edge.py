@@ -27,13 +27,13 @@ from typing import Any, Literal
 
 from bench.row import Row
 from mailwake.errors import UnavailableError
+from mailwake.http_server import configure, listen
 from mailwake.ids import new_message_id
 from mailwake.keyring import Keyring, new_keyring
 from mailwake.settings import Settings, read_settings, to_environ
 from mailwake.tokens import Token
 from mailwake.topics_apply import apply_topics
 from mailwake_edge.answers import PIXEL
-from mailwake_edge.server import configure, listen
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import HOST, free_port
 
@@ -211,7 +211,9 @@ def bare(port: int) -> None:
         await send(start)
         await send(body)
 
-    serving = uvicorn.Server(configure(app, HttpToolsProtocol)).serve([listen(HOST, port)])
+    serving = uvicorn.Server(configure(app, HttpToolsProtocol, answer_deadline_s=5)).serve(
+        [listen("edge", HOST, port)]
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import hmac
 import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,6 +32,7 @@ from msgspec import Meta, Struct
 
 from mailwake import ids
 from mailwake.errors import ConfigError
+from mailwake.secretfile import write_secret_file
 from mailwake.tokens import (
     VERSION,
     Token,
@@ -194,28 +194,9 @@ class Keyring:
         Raises ConfigError when a file stands there already (unless `replace`), and when it cannot
         be written.
         """
-        path = path.resolve()  # what a symbolic link points to, not the link
         data = msgspec.json.format(msgspec.json.encode(self._file), indent=2) + b"\n"
-        try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:  # mkstemp makes it 0600
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if replace:
-                    Path(temporary).replace(path)
-                else:
-                    os.link(temporary, path)  # refuses where something stands
-            finally:
-                Path(temporary).unlink(missing_ok=True)
-        except FileExistsError:
-            raise ConfigError(
-                f"{path}: a file stands here already and is not overwritten; to change the key "
-                "that seals, rotate it"
-            ) from None
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot write the key file: {error.strerror}") from None
+        instead = None if replace else "to change the key that seals, rotate it"
+        write_secret_file(path, data, what="key file", instead=instead)
 
 
 def new_keyring() -> Keyring:

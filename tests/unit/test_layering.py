@@ -19,7 +19,7 @@ PACKAGES = {
     "mailwake_local": ROOT / "deploy/local/mailwake_local",
 }
 
-ONLY_IN = {
+ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "faust": "mailwake_enricher/",
     "mode": "mailwake_enricher/",
     "rocksdict": "mailwake_enricher/",
@@ -31,7 +31,7 @@ ONLY_IN = {
     "aiosmtpd": ("mailwake_relay/", "mailwake_local/"),
     "aiosmtplib": "mailwake_relay/",
     "jwt": "mailwake_api/",
-    "uvicorn": ("mailwake_edge/", "mailwake_api/"),
+    "uvicorn": ("mailwake_edge/", "mailwake_api/", "mailwake/http_server.py"),
 }
 """What is imported in one place only, and where: a package or a module."""
 

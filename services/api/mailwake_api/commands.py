@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from jwt.algorithms import HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from mailwake.errors import ConfigError
+from mailwake.secretfile import write_secret_file
 from mailwake.settings import Settings, read_settings
 from mailwake_api.bearer import Caller
 from mailwake_api.keys import ApiKey, read_keys
@@ -62,7 +62,9 @@ def keys_command(argv: list[str]) -> int:
     kid = given.kid or f"{datetime.now(UTC):%Y-%m-%d}-{os.urandom(2).hex()}"
     if any(each.get("kid") in (kid, None) for each in known):
         raise ConfigError(f"{path}: each key needs a `kid` of its own; {kid!r} cannot be added")
-    _write(path, [*known, new_key(given.type, kid)], replace=given.command == "add")
+    keys = json.dumps({"keys": [*known, new_key(given.type, kid)]}, indent=2) + "\n"
+    instead = None if given.command == "add" else "`mailwake api-keys add` adds a key to it"
+    write_secret_file(path, keys.encode(), what="API keys", instead=instead)
     print(f"{path}: key {kid} is in it")
     return 0
 
@@ -117,26 +119,3 @@ def new_token(settings: Settings, key: ApiKey, caller: Caller, seconds: float) -
     return jwt.encode(
         claims, key.signs, algorithm=key.algorithm, headers={"kid": key.kid} if key.kid else None
     )
-
-
-def _write(path: Path, keys: list[dict[str, Any]], *, replace: bool) -> None:
-    """Writes the file, mode 0600, whole or not at all."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:  # mkstemp makes it 0600
-                json.dump({"keys": keys}, file, indent=2)
-                file.write("\n")
-            if replace:
-                Path(temporary).replace(path)
-            else:
-                os.link(temporary, path)  # refuses where something stands
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except FileExistsError:
-        raise ConfigError(
-            f"{path}: a file stands here already and is not overwritten; `mailwake api-keys add` "
-            "adds a key to it"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot write the API keys: {error.strerror}") from None

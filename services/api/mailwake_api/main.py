@@ -10,6 +10,7 @@ import logging
 import uvloop
 
 from mailwake.errors import UnavailableError
+from mailwake.http_server import Server, configure, listen
 from mailwake.keyring import read_keyring
 from mailwake.register import Register
 from mailwake.service import Status, run_service
@@ -22,7 +23,7 @@ from mailwake_api.connection import Connection
 from mailwake_api.endpoints import ENDPOINTS
 from mailwake_api.keys import KeyFile
 from mailwake_api.published import Published
-from mailwake_api.server import Server, configure, listen
+from mailwake_api.server import ANSWER_DEADLINE_S, Protocol
 
 log = logging.getLogger("mailwake.api")
 
@@ -36,7 +37,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     keyring = read_keyring(settings.keyring)
     keys = KeyFile(settings.api_keys)
     tracker = Tracker(keyring, settings.tracking_url, withdrawal_url=settings.withdrawal_url)
-    listener = listen(settings.api_host, settings.api_port)
+    listener = listen("API", settings.api_host, settings.api_port)
     register = Register(settings)
     connection = Connection(settings, register)
     bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
@@ -51,7 +52,9 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         Locks(),
         Published(),
     )
-    server = Server(configure(make_app(ENDPOINTS, parts)))
+    server = Server(
+        configure(make_app(ENDPOINTS, parts), Protocol, answer_deadline_s=ANSWER_DEADLINE_S)
+    )
     host, port = listener.getsockname()[:2]
     log.info("the API on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     register.start()

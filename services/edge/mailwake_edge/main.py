@@ -11,6 +11,7 @@ from functools import partial
 import uvloop
 from aiokafka import AIOKafkaProducer
 
+from mailwake.http_server import configure, listen
 from mailwake.kafka import require_topics, start_producer
 from mailwake.keyring import read_keyring
 from mailwake.service import Status, run_service
@@ -18,7 +19,7 @@ from mailwake.settings import Settings
 from mailwake_edge.app import Edge, rest
 from mailwake_edge.client import Clients
 from mailwake_edge.publisher import Publisher
-from mailwake_edge.server import Server, configure, listen
+from mailwake_edge.server import ANSWER_DEADLINE_S, Protocol, Server
 from mailwake_edge.withdrawn import Withdrawn
 
 log = logging.getLogger("mailwake.edge")
@@ -32,7 +33,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     hits are kept without what identifies anybody until the consents are known.
     """
     keyring = read_keyring(settings.keyring)
-    listener = listen(settings.edge_host, settings.edge_port)
+    listener = listen("edge", settings.edge_host, settings.edge_port)
     publisher = Publisher(settings, partial(connect, settings))
     withdrawn = Withdrawn(settings)
     clients = Clients(settings.trusted_proxies)
@@ -42,7 +43,11 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-    server = Server(configure(edge), status, lambda: withdrawn.settled)
+    server = Server(
+        configure(edge, Protocol, answer_deadline_s=ANSWER_DEADLINE_S),
+        status,
+        lambda: withdrawn.settled,
+    )
     host, port = listener.getsockname()[:2]
     log.info("pixels and links on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     publisher.start()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import socket
 import types
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
 
@@ -15,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from mailwake.errors import UnavailableError
+from mailwake import http_server
 from mailwake.service import Status
 from mailwake_edge.app import QUICK
 
@@ -23,7 +21,6 @@ MAX_REQUEST_BYTES = 64 * 1024
 """Most bytes of one request; our longest address has about 11 KiB."""
 REQUEST_DEADLINE_S = 10.0
 """A connection that has brought no whole request head for so long is closed."""
-KEEP_ALIVE_S = 5
 ANSWER_DEADLINE_S = 5
 """At the end, answers under way have so long."""
 
@@ -143,8 +140,8 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to `mailwake.service` and closes slow connections.
+class Server(http_server.Server):
+    """The server; it answers pixels and links turn by turn.
 
     `status` is ready while it takes requests, from when `settled` first says that nothing else is
     waited for.
@@ -166,59 +163,7 @@ class Server(uvicorn.Server):
         self._status.ready = False
         await super().shutdown(sockets)
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Captures none: `should_exit` is set by the one who runs the server."""
-        yield
-
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True ends the server."""
         self._status.ready = self._status.ready or self._settled()
-        if counter % 10 == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, Protocol):
-                    connection.close_when_late(now)
         return await super().on_tick(counter)
-
-
-def configure(app: Any, protocol: type[asyncio.Protocol] = Protocol) -> uvicorn.Config:
-    """uvicorn's configuration for an ASGI application.
-
-    No access log (a path holds a token), no X-Forwarded-For by uvicorn (it would believe what we
-    must check), no WebSocket, no word of who serves. The event loop is the caller's.
-    """
-    return uvicorn.Config(
-        app,
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        loop="none",
-        interface="asgi3",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=ANSWER_DEADLINE_S,
-    )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; `::` takes IPv4 too. Raises UnavailableError when it cannot be had."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(
-            address, family=family, backlog=2048, dualstack_ipv6=host == "::"
-        )
-    except OSError as error:
-        # create_server adds to the text of the system, and numbers of getaddrinfo are its own.
-        lookup = isinstance(error, socket.gaierror)
-        why = error.strerror if lookup or not error.errno else os.strerror(error.errno)
-        raise UnavailableError(
-            f"The edge cannot listen on port {port} of {host} ({why}); free it, or set "
-            "MAILWAKE_EDGE_HOST and MAILWAKE_EDGE_PORT"
-        ) from None

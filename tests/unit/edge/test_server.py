@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mailwake_edge.server import MAX_REQUEST_BYTES, REQUEST_DEADLINE_S, Protocol, Turn, configure
+from mailwake.http_server import configure
+from mailwake_edge.server import MAX_REQUEST_BYTES, REQUEST_DEADLINE_S, Protocol, Turn
 
 
 class Wire(asyncio.Transport):
@@ -51,7 +52,7 @@ async def broken(scope: Any, receive: Any, send: Any) -> None:
 
 
 def connect(app: Any = echo, turn: Turn | None = None) -> tuple[Protocol, Wire]:
-    config = configure(app)
+    config = configure(app, Protocol, answer_deadline_s=1)
     config.load()
     protocol, wire = Protocol(config, turn or Turn(), {}), Wire()
     protocol.connection_made(wire)
