@@ -218,7 +218,8 @@ class Demo:
         if wanted.missing:
             self._pen.line(f"\nLook at {self._suspects(wanted)}.")
             return MailwakeError.exit_code
-        again = f"SELECT * FROM events FINAL WHERE message_id = '{message_id}'"  # noqa: S608
+        view = f"consented_events(tenant = '{TENANT}', user = '{USER}')"
+        again = f"SELECT * FROM {view} WHERE message_id = '{message_id}'"  # noqa: S608
         self._pen.line("\nBoth events are in ClickHouse, and both alerts are out. Look again:")
         self._pen.line(f"  {again}")
         return 0
