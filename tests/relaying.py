@@ -41,8 +41,9 @@ def mail(number: int = 1, *, to: str = "Anna <anna@example.org>", more: str = ""
 class Relay:
     """A relay in front of an SmtpHost, with one user whose tenant may track; not yet started."""
 
-    def __init__(self, kafka: str, folder: Path, host: SmtpHost | None, **more: object) -> None:
+    def __init__(self, kafka: str, folder: Path, host: SmtpHost, **more: object) -> None:
         self.folder = folder
+        self.host = host
         self.keyring: Keyring = new_keyring()
         self.keyring.write(folder / "keys.json")
         write_users(folder / "users.json", {NAME: new_login(TENANT, USER, PASSWORD.encode())})
@@ -53,7 +54,7 @@ class Relay:
             "keyring": folder / "keys.json",
             "relay_users": folder / "users.json",
             "relay_port": free_port(),
-            "relay_next": f"smtp://127.0.0.1:{host.port if host else free_port()}",
+            "relay_next": f"smtp://127.0.0.1:{host.port}",
             "relay_next_timeout_s": 3.0,
             "state": folder / "state",
             "tracking_url": "https://t.example.com",

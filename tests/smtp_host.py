@@ -81,6 +81,10 @@ class SmtpHost:
         self._thread.join()
         self._loop.close()
 
+    def reset(self) -> None:
+        """Behaves, and forgets what it has taken."""
+        self.faults, self.taken = [], []
+
     def start(self) -> None:
         """Listens."""
 

@@ -21,6 +21,8 @@ from mailwake_relay.server import Server
 
 log = logging.getLogger("mailwake.relay")
 
+START_S = 5.0
+
 
 async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     """Serves until `stop` is set; then ends the mails under way.
@@ -39,10 +41,11 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     host = NextHost(settings, name)
     relaying = Relaying(settings, keyring, register, sends, host, delivered, name)
     server = Server(settings, name, relaying, host, logins)
-    metrics.RELAY_TRACKS.set_function(lambda: float(sends.ready and register.known))
-    address, port = await server.start()
     register.start()
     sends.start()
+    metrics.RELAY_TRACKS.set_function(lambda: float(sends.ready and register.known))
+    await _until_tracking(sends, register)
+    address, port = await server.start()
     shown = f"[{address}]" if ":" in address else address
     log.info("mail on %s:%s%s", shown, port, "" if settings.relay_certificate else ", without TLS")
     status.ready = True
@@ -54,6 +57,14 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     await register.stop()
     delivered.close()
     logins.close()
+
+
+async def _until_tracking(sends: Sends, register: Register) -> None:
+    """Lets the first mails of a start be tracked too; Kafka is not waited for long."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + START_S
+    while not (sends.ready and register.known) and clock() < end:  # noqa: ASYNC110 - once
+        await asyncio.sleep(0.05)
 
 
 def main(argv: list[str]) -> int:

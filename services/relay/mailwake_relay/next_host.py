@@ -119,6 +119,8 @@ class Transaction:
         stuffed = message.replace(b"\r\n.", b"\r\n..")
         if stuffed.startswith(b"."):
             stuffed = b"." + stuffed
+        if not stuffed.endswith(b"\r\n"):  # else the dot that ends it would be none
+            stuffed += b"\r\n"
         protocol = client.protocol
         try:
             if protocol is None:

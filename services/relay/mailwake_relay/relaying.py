@@ -229,10 +229,12 @@ class Relaying:
             await self._deliver(work, _Body(audience, as_it_came))
 
     def _wanted(self, work: _Work) -> Toggles | None:
-        """What is to be tracked by the mail's own word or else the user's; None for nothing."""
+        """What is to be tracked by the mail's own word or else the user's; None for nothing, as for
+        a mail that is signed already: its signature would be broken, and the mail taken for forged.
+        """
         login = work.envelope.login
         wanted = work.letter.wishes.track or self._register.toggles(login.tenant, login.user)
-        return wanted if wanted.opens or wanted.clicks else None
+        return wanted if (wanted.opens or wanted.clicks) and not work.letter.signed else None
 
     async def _instrument(self, work: _Work, body: _Body, wanted: Toggles) -> _Body:
         """The body with what may be tracked of it; the same body when that is nothing."""

@@ -34,6 +34,8 @@ log = logging.getLogger("mailwake.relay")
 
 MAX_RECIPIENTS = 1000
 MAX_SESSIONS = 500
+MAX_STRANGERS = 200
+"""Sessions that have not logged in; so strangers keep no user out."""
 SILENT_S = 300.0
 """A client may be silent for so long (RFC 5321, 4.5.3.2.7)."""
 LOGIN_S = 60.0
@@ -56,7 +58,10 @@ _STATUSES = {
     "553": "5.1.3",
     "555": "5.5.4",
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ADDRESS = re.compile(
+    r"(?:\"(?:[^\"\\\x00-\x1f\x7f]|\\[ -~])*+\"|[^\s\"<>@(),:;\\\[\]\x00-\x1f\x7f]++)"
+    r"(?:@(?:[^\s\"<>@(),:;\\\[\]\x00-\x1f\x7f]++|\[[A-Za-z0-9.:-]++\]))?"
+)
 _AUTH_PARAMETER = re.compile(r"(?i)\s+AUTH=\S*")
 
 
@@ -102,12 +107,16 @@ class Conversation(SMTP):
 
     def data_received(self, data: bytes) -> None:
         """A client that speaks has read our last answer, and is not silent."""
-        if self._unheard:
-            self._server.relaying.confirm(self._unheard)
-            self._unheard = ()
+        self._heard()
         if not self.busy:
             self._reset_timeout()
         super().data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """A client that hangs up in order has read our last answer: had it left that unread, its
+        system would have reset the connection."""
+        self._heard()
+        return super().eof_received()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone; a mail that it has given whole goes on."""
@@ -117,8 +126,8 @@ class Conversation(SMTP):
             self._abandon()
 
     async def _handle_client(self) -> None:
-        if len(self._server.sessions) > MAX_SESSIONS or self._server.stopping:
-            self.hang_up("too many sessions, try again later")
+        if self._server.full or self._server.stopping:
+            self.hang_up("takes no more sessions now, try again later")
             return
         try:
             await super()._handle_client()
@@ -140,6 +149,11 @@ class Conversation(SMTP):
             self.transport.close()
         elif self._original_transport is not None:  # in the midst of a TLS handshake
             self._original_transport.close()
+
+    @property
+    def stranger(self) -> bool:
+        """Whether nobody has logged in."""
+        return self._login is None
 
     @property
     def idle(self) -> bool:
@@ -244,9 +258,13 @@ class Conversation(SMTP):
             address, rest = super()._getaddr(text)
         except Exception:  # the standard library's parser fails in many ways
             return None, None
-        if address and (_CONTROL.search(address) or len(address.encode(errors="replace")) > 512):
-            return None, None
-        return address, rest
+        if not address or address == "<>":
+            return address, rest
+        # It makes an address of nearly anything, and what it makes goes to the next host.
+        closed = not text.lstrip().startswith("<") or ">" in text
+        fits = _ADDRESS.fullmatch(address) and len(address) <= 320
+        unicode = not re.search(r"[\ud800-\udfff]", address)  # what is no UTF-8 comes as these
+        return (address, rest) if closed and fits and unicode else (None, None)
 
     async def smtp_MAIL(self, argument: str | None) -> None:
         """The sender. AUTH= (RFC 4954, 5), which Postfix adds, is taken and not passed on."""
@@ -313,6 +331,11 @@ class Conversation(SMTP):
         self._told = answer.delivered
         return str(answer.reply)
 
+    def _heard(self) -> None:
+        if self._unheard:
+            self._server.relaying.confirm(self._unheard)
+            self._unheard = ()
+
     def _abandon(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
@@ -352,6 +375,12 @@ class Server:
             ) from None
         found: tuple[str, int] = self._listening.sockets[0].getsockname()[:2]
         return found
+
+    @property
+    def full(self) -> bool:
+        """Whether there are more sessions than we serve."""
+        strangers = sum(session.stranger for session in self.sessions)
+        return len(self.sessions) > MAX_SESSIONS or strangers > MAX_STRANGERS
 
     def relay(self, envelope: Envelope, data: bytes) -> asyncio.Task[Answer]:
         """A mail under way, which ends whether or not anybody waits for it."""

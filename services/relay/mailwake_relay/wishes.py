@@ -72,6 +72,7 @@ class Letter:
         identity: the same for each attempt at the same mail: of its Message-ID (of all of it,
             where it came without) and its body.
         ascii: whether it holds no byte above 127.
+        signed: whether a DKIM signature stands in it, which a change would break.
     """
 
     message: bytes
@@ -79,6 +80,7 @@ class Letter:
     identity: bytes
     message_id: str
     ascii: bool
+    signed: bool
 
 
 def take_letter(data: bytes, domain: str) -> Letter:
@@ -96,6 +98,7 @@ def take_letter(data: bytes, domain: str) -> Letter:
         raise WishError("the mail goes in a circle: it has been through 100 hosts", "5.4.6")
     kept = _OURS.sub(b"", head)
     given = " ".join(headers.all("message-id")).strip()
+    signed = bool(headers.all("dkim-signature"))
     added = b""
     if given:
         identity = _digest(given.encode(errors="surrogateescape"), body)
@@ -108,7 +111,7 @@ def take_letter(data: bytes, domain: str) -> Letter:
             given = f"<{unique.hex()}@{domain}>"
             added = f"Message-ID: {given}\r\n".encode()
     message = added + kept + body
-    return Letter(message, wishes, identity, given, message.isascii())
+    return Letter(message, wishes, identity, given, message.isascii(), signed)
 
 
 def with_line_ends(data: bytes) -> bytes:
