@@ -96,8 +96,9 @@ class Restorer:
         if not edits:
             return None
         source = spliced(body.source, edits)
+        checksum = zlib.crc32(source) if marks else 0
         for taken in marks:
-            if zlib.crc32(source) == taken.checksum:
+            if taken.checksum == checksum:
                 return spliced(source, [(place, place, mark) for place, mark in taken.places])
         return source
 

@@ -283,7 +283,9 @@ class Tracker:
                 f"a body shared by more than {MAX_READERS} recipients is tracked anonymously; "
                 "instrument the mail once for each to tell them apart"
             )
-        message_id = of.send.message_id if of else wanted.message_id or ids.new_message_id()
+        message_id = of.send.message_id if of else wanted.message_id
+        if message_id is None:
+            message_id = ids.new_message_id()
         ids_of_readers = self._recipient_ids(wanted, mode)
         return Token(
             "open",

@@ -47,6 +47,16 @@ def values(text: str) -> list[str]:
         ('<!---><a href="http://x/">-->', ["http://x/"]),
         ('<!-- --!><a href="http://x/">', ["http://x/"]),
         ('<!--[if mso]><a href="http://x/"><![endif]-->', ["http://x/"]),
+        ("<!--[if mso]><v:rect href='http://x/'>y</v:rect><![endif]-->", ["http://x/"]),
+        ("<!--[if gte mso 9]><p><V:RoundRect HREF=http://x/ fill=1><![endif]-->", ["http://x/"]),
+        ("<!--[if mso]><area href=http://x/><link href=http://y/><![endif]-->", ["http://x/"]),
+        ("<!--[if mso]><style>a{<a href=http://x/>}</style><a href=http://y/>-->", ["http://y/"]),
+        ("<!--[if mso]><style><a href=http://x/>--><a href=http://y/>", ["http://y/"]),
+        ("<!--[if mso]><a href=http://x/-->y><a href=http://z/>", ["http://z/"]),
+        ("<!--[if mso]><w:anchorlock/><![if x]><a href=http://x/>--></a>", ["http://x/"]),
+        ("<!--[if mso <a href=http://x/> -->", []),
+        ("<!-- [if mso]><a href=http://x/> -->", []),
+        ("<!--[if mso]><o:p href=http://x/></o:p><vrect href=http://y/> -->", []),
         ('<!--[if !mso]><!--><a href="http://x/"><!--<![endif]-->', ["http://x/"]),
         ('<![if !mso]><a href="http://x/"><![endif]>', ["http://x/"]),
         ('<? <a href="http://x/">', []),
@@ -128,6 +138,48 @@ def test_the_bottom_is_before_the_last_end_of_the_body(text: str, bottom: str) -
 
 
 @pytest.mark.parametrize(
+    "begin",
+    [
+        '<div class="gmail_quote gmail_quote_container">',
+        '<blockquote class="gmail_quote" style="margin:0">',
+        '<div id="appendonsend">',
+        "<div id=divRplyFwdMsg dir=ltr>",
+        "<div style='border:none;border-top:solid #E1E1E1 1.0pt;padding:3.0pt 0in 0in 0in'>",
+        '<div style="border:none;border-top:solid #B5C4DF 1.0pt">',
+        '<blockquote type="cite">',
+        "<BLOCKQUOTE type='cite'>",
+        '<div id="ydp1yahoo_quoted_1" class="ydp1yahoo_quoted">',
+        '<div class="moz-cite-prefix">',
+        '<div class="protonmail_quote">',
+    ],
+)
+def test_the_bottom_is_before_what_a_reply_quotes(begin: str) -> None:
+    own, quoted = "<html><body><div>mine<br></div>", f"{begin}theirs</div><p>x</body></html>"
+    found = scan(own + quoted)
+    assert (own + quoted)[found.bottom :] == quoted
+    assert found.top == own.index("<div>")
+    assert scan(quoted).bottom == 0
+    assert scan(f"{own}</body>{quoted}").bottom == len(own), "the body ends before"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        '<div class="quote">',
+        "gmail_quote",
+        "<!-- <div class='gmail_quote'> -->",
+        "<style>.gmail_quote{}</style>",
+        '<div style="border-top:solid #E1E2E3 1pt">',
+        '<p class="gmail_quote">',
+        '<blockquote class="praise">good</blockquote>',
+    ],
+)
+def test_what_is_no_quote_moves_no_bottom(begin: str) -> None:
+    text = f"<body>mine{begin}mine</div></body>"
+    assert text[scan(text).bottom :] == "</body>"
+
+
+@pytest.mark.parametrize(
     ("text", "top"),
     [
         ("<!doctype html><html><head><title>x</title></head><body id=b>y", "y"),
@@ -191,6 +243,20 @@ def test_the_text_of_a_link_is_what_its_reader_sees(source: str, text: str) -> N
     assert scan(f"<a href=x>{source}</a>tail").anchors[0].text == text
 
 
+def test_in_a_conditional_comment_a_link_has_its_text_and_its_mark() -> None:
+    text = (
+        "<!--[if mso]><v:rect href=http://x/><center>Buy &amp; go</center></v:rect>"
+        "<a href=http://y/ data-mailwake=off>y</a><![endif]--><a href=http://z/>z</a>"
+    )
+    found = scan(text)
+    assert [(a.value, a.text, a.opted_out) for a in found.anchors] == [
+        ("http://x/", "Buy & go", False),
+        ("http://y/", "y", True),
+        ("http://z/", "z", False),
+    ]
+    assert [text[slice(*mark)] for mark in found.marks] == [" data-mailwake=off"]
+
+
 def test_the_text_ends_where_the_link_ends() -> None:
     texts = [
         a.text for a in scan("<a href=x>one<a href=y>two</a>no<area href=z alt=three>").anchors
@@ -198,7 +264,20 @@ def test_the_text_ends_where_the_link_ends() -> None:
     assert texts == ["one", "two", "three"]
 
 
-MARKUP = ["<a ", "href=", "<!--", "-->", "</body>", "<body>", "<title>", "</title>", "<script"]
+MARKUP = [
+    "<!--[if mso]>",
+    "<v:rect ",
+    "<div class=gmail_quote>",
+    "<a ",
+    "href=",
+    "<!--",
+    "-->",
+    "</body>",
+    "<body>",
+    "<title>",
+    "</title>",
+    "<script",
+]
 PIECES = [*MARKUP, *"<>/='\"!-?ax \n", "</script>", "blockquote", "&amp", "http://", "\ud800", "é"]
 soup = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
 
@@ -217,7 +296,22 @@ def test_links_in_front_are_not_lost_for_what_comes_behind(text: str) -> None:
     assert values("<p><a href=http://first/>x</a>" + text)[:1] == ["http://first/"]
 
 
-REPEATED = ["<", "<a ", '<a b="', " =", "<!--", "<title>", "<div>", "<p         ", "&amp", "<!x>"]
+CONDITIONS = ["<!--[if mso]>", "<!--[if mso]>href<a b='\">", "<!--[if mso]><a href=x><!-- -->"]
+REPLIES = ["<div class=gmail_quote ", "gmail_quote<div>", "<div id='"]
+REPEATED = [
+    *CONDITIONS,
+    *REPLIES,
+    "<",
+    "<a ",
+    '<a b="',
+    " =",
+    "<!--",
+    "<title>",
+    "<div>",
+    "<p         ",
+    "&amp",
+    "<!x>",
+]
 LINKED = ["<a href=x><!--", '<a href="x">', "<a href=x>- -- <!", "<a href=x><i alt='"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import quopri
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ BROKEN = quopri.encodestring(b"x" * 40 + TARGET)[40:]
     ],
 )
 def test_the_usual_takes_few_bytes(
-    source: bytes, options: dict[str, bool], length: int | None
+    source: bytes, options: dict[str, Any], length: int | None
 ) -> None:
     packed = pack(source, TARGET, **options)
     assert length is None or len(packed) <= length
