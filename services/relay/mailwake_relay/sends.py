@@ -13,10 +13,11 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
 from mailwake.contracts import Display, Send
-from mailwake.errors import MailwakeError, UnavailableError
+from mailwake.errors import UnavailableError
 from mailwake.kafka import require_topics, start_producer, stop_client
 from mailwake.publish import publish
 from mailwake.register import Register
@@ -68,8 +69,8 @@ class Sends:
         if done:
             try:
                 first.result()
-            except MailwakeError as error:
-                log.warning("sends were not published: %s", error)
+            except Exception as error:  # whatever it is, the mail can go on without
+                log.warning("sends were not published: %r", error)
                 self._renew(producer)
                 return False
             return True
@@ -84,11 +85,11 @@ class Sends:
     ) -> None:
         """When Kafka is back, says of mails that went out untracked that they are."""
         try:
-            await asyncio.wait({first})
+            await first
             await publish(producer, self._settings, untracked)
             log.info("Kafka acknowledges sends again")
-        except MailwakeError as error:
-            log.warning("sends that were not tracked may be shown as tracked: %s", error)
+        except Exception as error:
+            log.warning("mail that was not tracked may be shown as tracked: %r", error)
             self._renew(producer)
         finally:
             self._waiting -= 1
@@ -102,7 +103,7 @@ class Sends:
                 producer = await start_producer(
                     self._settings, client_id="mailwake-relay", linger_ms=0
                 )
-            except UnavailableError as error:
+            except (UnavailableError, KafkaError, OSError) as error:
                 if not told:
                     log.warning("mail is not tracked now: %s", error)
                 told = True
