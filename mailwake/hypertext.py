@@ -50,10 +50,11 @@ _BORING = _boring(*_PAGE)
 _BORING_OF_REPLY = _boring(*_PAGE, "div")
 _BORING_OF_CONDITION = _boring("a", "area", *(f"v:{shape}" for shape in _VML))
 _TAG = re.compile(rf"<(/?[a-zA-Z][^{_SPACE}/>]*+)({_REST})")
-_HREF = re.compile(
-    rf"(?:[{_SPACE}/]++|(?!{_any_case('href')}[{_SPACE}/>=]){_ATTRIBUTE})*+"
-    rf"{_any_case('href')}{_EQUALS}(?:{_QUOTED_VALUE}|{_BARE_VALUE})"
+_LINK = re.compile(
+    rf"<[aA](?=[{_SPACE}/])(?:[{_SPACE}/]++|(?!{_any_case('href')}[{_SPACE}/>=]){_ATTRIBUTE})*+"
+    rf"{_any_case('href')}{_EQUALS}(?:{_QUOTED_VALUE}|{_BARE_VALUE}){_REST}"
 )
+"""The usual link, read at once; it may still opt out."""
 _ATTRIBUTES = re.compile(
     rf"[{_SPACE}/]*+([^{_SPACE}/>][^{_SPACE}/>=]*+)"
     rf"(?:{_EQUALS}(?:{_QUOTED_VALUE}|{_BARE_VALUE}|(?=>)))?+"
@@ -147,6 +148,16 @@ def scan(text: str) -> Scan:
         at = boring.end() if boring else end
         if at >= end:
             break
+        link = _LINK.match(text, at)
+        if link is not None and not _may_opt_out(text[at : link.end()].lower()):
+            close(at)
+            start, stop = link.span(link.lastindex or 0)
+            at = link.end()
+            if start < stop:
+                anchor = Anchor(start, stop, attribute_value(text[start:stop]), False)
+                found.anchors.append(anchor)
+                opened = anchor, at
+            continue
         tag = _TAG.match(text, at)
         if tag is None:
             behind = _markup_end(text, at)
@@ -161,11 +172,11 @@ def scan(text: str) -> Scan:
         name = tag[1].lower()
         if name in ("a", "area"):
             close(at)
-            anchor = _anchor(text, tag, found.marks)
-            if anchor is not None:
-                found.anchors.append(anchor)
+            odd = _anchor(text, tag, found.marks)
+            if odd is not None:
+                found.anchors.append(odd)
                 if name == "a":
-                    opened = anchor, tag.end()
+                    opened = odd, tag.end()
         elif name == "/a":
             close(at)
         elif name in ("blockquote", "div") and history is None and _HISTORY.search(tag[2]):
@@ -240,21 +251,11 @@ def _read_condition(text: str, at: int, end: int, found: Scan) -> None:
                 found.anchors.append(anchor)
 
 
+def _may_opt_out(tag: str) -> bool:
+    return "data-" in tag or "ses:" in tag or "clicktracking" in tag
+
+
 def _anchor(text: str, tag: re.Match[str], marks: list[tuple[int, int]]) -> Anchor | None:
-    attributes = tag[2].lower()
-    if (
-        tag[1] in "aA"
-        and "data-" not in attributes
-        and "ses:" not in attributes
-        and "clicktracking" not in attributes
-    ):
-        plain = _HREF.match(text, *tag.span(2))  # nearly always
-        if plain is None:
-            return None
-        start, end = plain.span(plain.lastindex or 0)
-        if start == end:
-            return None
-        return Anchor(start, end, attribute_value(text[start:end]), opted_out=False)
     href: tuple[int, int] | None = None
     opted_out = False
     alt = ""

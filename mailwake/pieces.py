@@ -103,9 +103,9 @@ class Pieces:
         self._links_bytes = sum(len(target.encode()) for target in targets)
         self._texts_bytes = sum(len(text.encode()) for text in texts)
 
-    def length_of(self, target: str) -> int:
-        """How long a tracked address will be, nearly."""
-        return len(self._click_url) + 80 + len(target) * 4 // 3
+    def growth_of(self, targets: Sequence[str]) -> int:
+        """By how much a text grows when these links are tracked, nearly."""
+        return len(targets) * (len(self._click_url) + 80) + sum(map(len, targets)) // 3
 
     def link(self, place: Place, target: str, text: str, marks: undo.Marks | None) -> Made | None:
         """The address that stands for a link; None when the link stays, which is reported."""

@@ -161,7 +161,7 @@ class Rewriter:
         if footer:
             wanted.append((bottom, bottom, "footer"))
         if self._opens and not plan.plain and not report.pixel:
-            growth = sum(self._pieces.length_of(target) - len(target) for _, target in plan.links)
+            growth = self._pieces.growth_of([target for _, target in plan.links])
             large = len(body.decoded) + growth > _EARLY_BYTES
             place = plan.found.top if large else bottom
             wanted.append((place, place, "pixel"))

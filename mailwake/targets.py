@@ -52,7 +52,9 @@ class Targets:
             reason = "opted_out"
         elif anchor.quoted:
             reason = "quoted"
-        elif target.partition("#")[0] in self._untouched or _unsubscribes(target):
+        elif _unsubscribes(target) or (
+            self._untouched and target.partition("#")[0] in self._untouched
+        ):
             reason = "unsubscribe"
         elif target.startswith(self._ours):
             reason = "ours"

@@ -139,14 +139,17 @@ class Plain(_Identity):
     def fits(self, start: int, end: int, length: int) -> bool:
         """Whether the line stays within 998 bytes; one that was longer before may grow."""
         first, last = self._line
-        while last < start:
-            first, last = last + 1, self._line_end(last + 1)
+        if last < start:
+            while last < start:
+                first, last = last + 1, self._line_end(last + 1)
+            self._line = first, last
             self._grown = 0
-        self._line = first, last
-        before = last - first - self.decoded.endswith(b"\r", first, last)
         grown = self._grown + length - (end - start)
-        if before <= MAX_LINE < before + grown:
-            return False
+        before = last - first
+        if before + grown > MAX_LINE:  # only then does it matter whether a CR counts
+            before -= self.decoded.endswith(b"\r", first, last)
+            if before <= MAX_LINE < before + grown:
+                return False
         self._grown = grown
         return True
 
