@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import smtplib
 import urllib.request
 import uuid
@@ -127,6 +128,11 @@ class Relay:
             assert not bad
             found |= {send.message_id: send for send in good}
         return found
+
+    def tracked_ids(self, message: bytes) -> set[str]:
+        """The message ids that the tokens in a mail speak of."""
+        tokens = re.findall(rb"https://t\.example\.com/[oc]/([A-Za-z0-9_-]+)", message)
+        return {self.keyring.open(token.decode()).message_id for token in tokens}
 
     async def displays(self) -> dict[str, Display]:
         """The displays by message id."""

@@ -43,15 +43,9 @@ def host(relay: Relay) -> SmtpHost:
     return relay.host
 
 
-def tracked_ids(relay: Relay, message: bytes) -> set[str]:
-    """The message ids that the tokens in a mail speak of."""
-    tokens = re.findall(rb"https://t\.example\.com/[oc]/([A-Za-z0-9_-]+)", message)
-    return {relay.keyring.open(token.decode()).message_id for token in tokens}
-
-
 async def send_of(relay: Relay, taken: Taken) -> Send:
     """The one send of a mail that arrived tracked."""
-    (message_id,) = tracked_ids(relay, taken.message)
+    (message_id,) = relay.tracked_ids(taken.message)
     return (await relay.sends())[message_id]
 
 
@@ -241,7 +235,7 @@ async def test_a_thousand_split(relay: Relay, host: SmtpHost) -> None:
     recipients = [f"r{number}@example.org" for number in range(300)]
     await relay.asend(mail(80, more="X-Mailwake-Split: yes\r\n"), recipients)
     assert sorted(taken.recipients[0] for taken in host.taken) == sorted(recipients)
-    ids = [tracked_ids(relay, taken.message) for taken in host.taken]
+    ids = [relay.tracked_ids(taken.message) for taken in host.taken]
     assert len(set.union(*ids)) == 300
     assert set.union(*ids) <= set(await relay.sends())
 

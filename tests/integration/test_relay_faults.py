@@ -49,16 +49,11 @@ def host(relay: Relay) -> SmtpHost:
     return relay.host
 
 
-def tracked_ids(relay: Relay, message: bytes) -> set[str]:
-    tokens = re.findall(rb"https://t\.example\.com/[oc]/([A-Za-z0-9_-]+)", message)
-    return {relay.keyring.open(token.decode()).message_id for token in tokens}
-
-
 async def assert_tracked_with_sends(relay: Relay) -> None:
     """Every mail that arrived tracked has its send, and the send says so."""
     sends = await relay.sends()
     for taken in relay.host.taken:
-        for message_id in tracked_ids(relay, taken.message):
+        for message_id in relay.tracked_ids(taken.message):
             assert sends[message_id].opens or sends[message_id].clicks
 
 
@@ -117,7 +112,7 @@ async def test_a_fault_is_answered_and_the_next_attempt_arrives_once(
     assert everyone == {ANNA: 1, OTTO: 1}
     for taken in host.taken:
         assert relay.tracker.restore(taken.message) == mail(number)
-        assert tracked_ids(relay, taken.message)
+        assert relay.tracked_ids(taken.message)
     await assert_tracked_with_sends(relay)
 
 
@@ -143,7 +138,7 @@ async def test_the_client_hears_of_each_recipient(relay: Relay, host: SmtpHost) 
     refused = await relay.asend(mail(1), [ANNA, OTTO])
     assert refused == {OTTO: (550, b"5.1.1 nobody of that name")}
     assert [taken.recipients for taken in host.taken] == [(ANNA,)]
-    (message_id,) = tracked_ids(relay, host.taken[0].message)
+    (message_id,) = relay.tracked_ids(host.taken[0].message)
     assert (await relay.sends())[message_id].recipient_count == 1
 
 
@@ -255,7 +250,7 @@ async def test_kafka_stops_answering_and_comes_back(tmp_path: Path, choice: str)
             relay.wait_tracks()
             await relay.asend(mail(8))
             bodies = [taken.message for taken in host.taken]
-            assert [bool(tracked_ids(relay, body)) for body in bodies] == (
+            assert [bool(relay.tracked_ids(body)) for body in bodies] == (
                 [True, False, False, True] if choice == "untracked" else [True, True]
             )
             await asyncio.sleep(1)
@@ -268,7 +263,7 @@ async def test_kafka_stops_answering_and_comes_back(tmp_path: Path, choice: str)
             relay.wait_tracks()
             await relay.asend(mail(11))
             await assert_tracked_with_sends(relay)
-            assert tracked_ids(relay, host.taken[-1].message)
+            assert relay.tracked_ids(host.taken[-1].message)
 
 
 @dataclass
@@ -342,7 +337,7 @@ async def test_the_ledger_holds_when_the_relay_is_killed_under_load(
         sends = await relay.sends()
         untracked = 0
         for taken in host.taken:
-            ids = tracked_ids(relay, taken.message)
+            ids = relay.tracked_ids(taken.message)
             untracked += not ids
             assert ids <= set(sends)
             assert taken.sender == SENDER

@@ -15,7 +15,6 @@ import re
 import ssl
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
@@ -25,6 +24,7 @@ from aiosmtpd.smtp import Session as Client
 from mailwake import metrics
 from mailwake.errors import ConfigError
 from mailwake.settings import Settings
+from mailwake_relay.certificate import Certificate
 from mailwake_relay.logins import Logins
 from mailwake_relay.next_host import NextHost, Reply, Transaction
 from mailwake_relay.relaying import Answer, Envelope, Relaying
@@ -419,54 +419,3 @@ class Server:
         await asyncio.gather(*mails, return_exceptions=True)
         if mails:
             log.error("%s mails were cut off; their clients send them again", len(mails))
-
-
-class Certificate:
-    """The relay's TLS certificate, which is read again when its file changes."""
-
-    def __init__(self, chain: str, key: str) -> None:
-        """Raises ConfigError for files that cannot be used. `chain` may be empty: no TLS."""
-        self._chain, self._key = chain, key
-        self._context: ssl.SSLContext | None = None
-        self._stamp: list[int] = []
-        if chain:
-            self._stamp = self._look()
-            self._context = self._load()
-
-    def context(self) -> ssl.SSLContext | None:
-        """What a new session answers STARTTLS with."""
-        if self._context is not None:
-            with contextlib.suppress(ConfigError):
-                stamp = self._look()
-                if stamp != self._stamp:
-                    self._stamp = stamp
-                    self._reload()
-        return self._context
-
-    def _reload(self) -> None:
-        try:
-            self._context = self._load()
-            log.info("the certificate is read anew")
-        except ConfigError as error:
-            log.error("the certificate stays as it was: %s", error)
-
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(self._chain, self._key or None, password="")
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"{self._chain}: not a certificate chain that fits its key ({error}); see "
-                "MAILWAKE_RELAY_CERTIFICATE and MAILWAKE_RELAY_KEY"
-            ) from None
-        return context
-
-    def _look(self) -> list[int]:
-        files = [Path(self._chain), *([Path(self._key)] if self._key else [])]
-        try:
-            return [file.stat().st_mtime_ns for file in files]
-        except OSError as error:
-            raise ConfigError(
-                f"{error.filename}: cannot read the certificate or its key ({error.strerror}); see "
-                "MAILWAKE_RELAY_CERTIFICATE and MAILWAKE_RELAY_KEY"
-            ) from None
