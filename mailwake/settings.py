@@ -297,7 +297,8 @@ class Settings:
         "MAILWAKE_STATE",
         "mailwake-state",
         path,
-        "The folder where an enricher worker keeps tracks.",
+        "The folder where an enricher worker keeps tracks, and a relay what it has delivered; one "
+        "folder for each process.",
     )
     worker: str = setting(
         "MAILWAKE_WORKER",

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
 from mailwake.contracts import Display, Send
-from mailwake.errors import UnavailableError
+from mailwake.errors import MailwakeError
 from mailwake.kafka import require_topics, start_producer, stop_client
 from mailwake.publish import publish
 from mailwake.register import Register
@@ -40,6 +40,7 @@ class Sends:
         self._producer: AIOKafkaProducer | None = None
         self._away = asyncio.Event()
         self._waiting = 0
+        self._owed: list[Send] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -64,6 +65,7 @@ class Sends:
         producer = self._producer
         if producer is None or self._waiting:
             return False
+        untracked = [replace(send, opens=False, clicks=False, links=[]) for send in sends]
         first = self._spawn(publish(producer, self._settings, sends, displays))
         done, _ = await asyncio.wait({first}, timeout=PUBLISH_S)
         if done:
@@ -71,12 +73,12 @@ class Sends:
                 first.result()
             except Exception as error:  # whatever it is, the mail can go on without
                 log.warning("sends were not published: %r", error)
+                self._owed += untracked  # some may have been all the same
                 self._renew(producer)
                 return False
             return True
         self._waiting += 1
         log.warning("Kafka has not acknowledged a send for %g s; mail goes on without", PUBLISH_S)
-        untracked = [replace(send, opens=False, clicks=False, links=[]) for send in sends]
         self._spawn(self._correct(producer, first, untracked))
         return False
 
@@ -89,7 +91,8 @@ class Sends:
             await publish(producer, self._settings, untracked)
             log.info("Kafka acknowledges sends again")
         except Exception as error:
-            log.warning("mail that was not tracked may be shown as tracked: %r", error)
+            log.warning("mail that was not tracked may be shown as tracked until then: %r", error)
+            self._owed += untracked
             self._renew(producer)
         finally:
             self._waiting -= 1
@@ -103,7 +106,8 @@ class Sends:
                 producer = await start_producer(
                     self._settings, client_id="mailwake-relay", linger_ms=0
                 )
-            except (UnavailableError, KafkaError, OSError) as error:
+                await self._settle(producer)
+            except (MailwakeError, KafkaError, OSError) as error:
                 if not told:
                     log.warning("mail is not tracked now: %s", error)
                 told = True
@@ -114,6 +118,16 @@ class Sends:
             log.info("Kafka takes sends at %s", self._settings.kafka_bootstrap)
             self._away.clear()
             await self._away.wait()
+
+    async def _settle(self, producer: AIOKafkaProducer) -> None:
+        """Says what is owed before the producer takes anything else; stops it when it cannot."""
+        try:
+            if self._owed:
+                await publish(producer, self._settings, self._owed)
+                self._owed.clear()
+        except BaseException:
+            await stop_client(producer, within_s=_LAST_S)
+            raise
 
     def _renew(self, producer: AIOKafkaProducer) -> None:
         """Lets go of a producer that failed: an idempotent one may never recover."""

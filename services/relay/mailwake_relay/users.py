@@ -18,7 +18,6 @@ import hashlib
 import hmac
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +26,7 @@ from msgspec import Meta, Struct
 
 from mailwake.contracts import Tenant, User
 from mailwake.errors import ConfigError
+from mailwake.secretfile import write_secret_file
 
 Name = Annotated[str, Meta(pattern="^[^\\x00-\\x20\\x7f]{1,256}$(?!\\n)")]
 
@@ -97,24 +97,12 @@ def read_users(path: Path) -> dict[str, Login]:
 
 def write_users(path: Path, users: dict[str, Login]) -> None:
     """Writes the file, mode 0600, whole or not at all. Raises ConfigError."""
-    path = path.resolve()  # what a symbolic link points to, not the link
     try:
         file = msgspec.json.decode(msgspec.json.encode(_File(users=users)), type=_File)
     except msgspec.ValidationError:
         raise ConfigError("a name has 1 to 256 characters, none of them a space") from None
     data = msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:  # mkstemp makes it 0600
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot write the file of users: {error.strerror}") from None
+    write_secret_file(path, data, what="file of users", instead=None)
 
 
 def users_command(argv: list[str]) -> int:
