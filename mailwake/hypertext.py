@@ -310,8 +310,10 @@ def visible_text(source: str) -> str:
 
     When there is no text, the first alternative text of an image.
     """
-    text = _one_line(_INNER_TAG.sub(" ", source) if "<" in source else source)
-    if not text and "<" in source:
+    if "<" not in source:
+        return _one_line(source)
+    text = _one_line(_INNER_TAG.sub(" ", source))
+    if not text:
         alt = _ALT.search(source)
         text = _one_line(alt[1]) if alt else ""
     return text

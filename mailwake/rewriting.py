@@ -202,7 +202,8 @@ class Rewriter:
         done = grown = 0
         for number, (start, end, what) in enumerate(spans):
             first, last = body.region(start, end)
-            first = max(first, done)
+            if first < done:
+                first = done
             place = Place(body, start, end, first, body.source[first:last], plan.plain)
             carried = marks if number == carrier else None
             if isinstance(what, tuple):

@@ -60,7 +60,7 @@ class Targets:
             reason = "ours"
         elif not usual and (_UNREADABLE.search(target) or _depends_on_charset(target, codec)):
             reason = "unreadable"
-        elif len(target.encode()) > MAX_TARGET:
+        elif len(target) * 4 > MAX_TARGET and len(target.encode()) > MAX_TARGET:
             reason = "too_long"
         return target, reason
 

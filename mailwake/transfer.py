@@ -140,8 +140,7 @@ class Plain(_Identity):
         """Whether the line stays within 998 bytes; one that was longer before may grow."""
         first, last = self._line
         if last < start:
-            while last < start:
-                first, last = last + 1, self._line_end(last + 1)
+            first, last = self.decoded.rfind(b"\n", last, start) + 1, self._line_end(start)
             self._line = first, last
             self._grown = 0
         grown = self._grown + length - (end - start)
