@@ -2,7 +2,8 @@
 
 For those who send mail:
 
-* `Tracker` instruments a mail: pixel and links; gives the send and the display to publish.
+* `Tracker` instruments a mail: pixel and links; gives the send and the display to publish. It also
+  restores one, to the byte.
 * `Keyring`, `read_keyring`, `new_keyring`: the keys, from the file that `mailwake keys new` makes.
 * `MailwakeError`: what can go wrong and can be put right, as one clear line.
 * `mailwake.publish.publish` takes sends to Kafka (`pip install 'mailwake[kafka]'`).
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from mailwake.errors import MailwakeError
     from mailwake.keyring import Keyring, new_keyring, read_keyring
     from mailwake.tokens import Token, TokenError
-    from mailwake.tracker import Instrumented, Report, Tracker
+    from mailwake.tracker import Instrumented, InstrumentedText, Report, Tracker
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Instrumented",
+    "InstrumentedText",
     "Keyring",
     "MailwakeError",
     "Report",
@@ -35,6 +37,7 @@ __all__ = [
 
 _MODULES = {
     "Instrumented": "mailwake.tracker",
+    "InstrumentedText": "mailwake.tracker",
     "Keyring": "mailwake.keyring",
     "MailwakeError": "mailwake.errors",
     "Report": "mailwake.tracker",
