@@ -133,7 +133,7 @@ def _parser(name: str, about: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--withdrawal-url",
         metavar="URL",
-        help="where the withdrawal pages stand (default: the tracking URL)",
+        help="where the withdrawal pages stand (default: MAILWAKE_WITHDRAWAL_URL)",
     )
     return parser
 
@@ -143,7 +143,7 @@ def _tracker(given: argparse.Namespace) -> Tracker:
     return Tracker(
         read_keyring(given.keyring or settings.keyring),
         given.tracking_url or settings.tracking_url,
-        withdrawal_url=given.withdrawal_url,
+        withdrawal_url=given.withdrawal_url or settings.withdrawal_url,
     )
 
 

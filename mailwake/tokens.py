@@ -114,19 +114,13 @@ class Withdrawal(Struct, frozen=True):
 
 def pack(token: Token) -> bytes:
     """The bytes of a token that are encrypted. Raises ValueError when a field cannot stand."""
-    if not _ID.fullmatch(token.message_id):
-        raise ValueError(f"a message_id is 32 hex digits, not {token.message_id!r}")
     click, identified = token.kind == "click", token.mode == "identified"
     if click != (token.link is not None and token.target is not None):
         raise ValueError("link and target belong to a click and to nothing else")
-    count = len(token.readers)
-    if count > MAX_READERS or any(len(reader) != _READER for reader in token.readers):
-        raise ValueError(f"a token has at most {MAX_READERS} readers of {_READER} bytes each")
-    flags = click * _CLICK | identified * _IDENTIFIED | count << _READERS_SHIFT
-    packed = bytearray([flags | bool(token.undo) * _UNDO])
-    packed += bytes.fromhex(token.message_id)
-    packed += _packed_tenant(token.tenant)
-    packed += b"".join(token.readers)
+    body = _packed_body(token.message_id, token.tenant, token.readers)
+    flags = click * _CLICK | identified * _IDENTIFIED | bool(token.undo) * _UNDO
+    packed = bytearray([flags | len(token.readers) << _READERS_SHIFT])
+    packed += body
     _put_varint(packed, token.recipient)
     if token.undo:
         _check_undo(token.undo)
@@ -139,6 +133,15 @@ def pack(token: Token) -> bytes:
             raise ValueError(f"a target has 1 to {MAX_TARGET_BYTES} bytes, not {len(target)}")
         packed += target
     return bytes(packed)
+
+
+@lru_cache(maxsize=256)  # a mail has many links, and all of them say the same here
+def _packed_body(message_id: str, tenant: str, readers: tuple[bytes, ...]) -> bytes:
+    if not _ID.fullmatch(message_id):
+        raise ValueError(f"a message_id is 32 hex digits, not {message_id!r}")
+    if len(readers) > MAX_READERS or any(len(reader) != _READER for reader in readers):
+        raise ValueError(f"a token has at most {MAX_READERS} readers of {_READER} bytes each")
+    return bytes.fromhex(message_id) + _packed_tenant(tenant) + b"".join(readers)
 
 
 def unpack(packed: bytes) -> Token:
