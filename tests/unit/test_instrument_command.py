@@ -33,6 +33,7 @@ def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     new_keyring().write(path)
     monkeypatch.setenv("MAILWAKE_KEYRING", str(path))
     monkeypatch.setenv("MAILWAKE_TRACKING_URL", "https://t.example.com")
+    monkeypatch.setenv("MAILWAKE_WITHDRAWAL_URL", "https://t.example.com")
     return path
 
 
