@@ -16,11 +16,11 @@ run: .venv/ready ## start the whole system here (Kafka, ClickHouse, all services
 demo: .venv/ready ## on the running system: send a mail, open it, click it, show what came of it
 	@$(BIN)/mailwake demo
 
-test: .venv/ready browser lint ## run all checks and tests
-	$(BIN)/pytest
+test: .venv/ready browser lint unit ## run all checks and tests
+	$(BIN)/pytest tests/integration tests/e2e
 
 unit: .venv/ready ## run the tests that touch no network
-	$(BIN)/pytest tests/unit tests/contract
+	$(BIN)/pytest -n auto tests/unit tests/contract
 
 lint: .venv/ready ## check form and types
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from mailwake_api.keys import ApiKey, read_keys
 from mailwake_api.problems import Problem
 
 NOW = int(time.time())
-CLAIMS: dict[str, Any] = {"tenant": "acme", "sub": "ben", "aud": "mailwake", "exp": NOW + 600}
+CLAIMS: dict[str, Any] = {"tenant": "acme", "sub": "ben", "aud": "mailwake", "exp": NOW + 86_400}
 JWKS = [new_key("oct", "h"), new_key("RSA", "r"), new_key("OKP", "e")]
 
 
@@ -80,8 +80,8 @@ def test_a_token_without_a_role_is_a_users(keys: list[ApiKey], bearer: Bearer) -
         ({"exp": None}, "claims"),
         ({"exp": "soon"}, "malformed"),
         ({"exp": float("inf")}, "malformed"),
-        ({"nbf": NOW + 600}, "not_yet"),
-        ({"iat": NOW + 600}, "not_yet"),
+        ({"nbf": NOW + 86_400}, "not_yet"),
+        ({"iat": NOW + 86_400}, "not_yet"),
         ({"nbf": "later"}, "malformed"),
         ({"aud": "somebody"}, "audience"),
         ({"aud": []}, "claims"),

@@ -244,7 +244,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("text", "reason"), WRONG.items(), ids=lambda value: value[:20])
+@pytest.mark.parametrize(("text", "reason"), WRONG.items(), ids=list(WRONG.values()))
 async def test_a_wrong_token_is_answered_and_counted(edge: Asked, text: str, reason: str) -> None:
     """The pixel is the same message for message; nobody learns what a right token would be."""
     before = [counted("refused", kind=kind, reason=reason) for kind in ("open", "click")]
