@@ -2,21 +2,25 @@
 
 A step changes the track it is given in place and tells what else came of it in an `Outcome`. The
 same sends and hits in the same order always give the same tracks and the same events, which is
-what makes a redelivery harmless.
+what makes a redelivery harmless. In another order they give the same events and the same track in
+the end, as long as hits are not later than the track remembers (docs/decisions/0011-meaning.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Literal
 
-from mailwake.contracts import PERSON, Event, Hit, Mode, Send, Track, TrackedSend
-from mailwake.ids import event_id
-from mailwake_enricher.classify import classify
+from mailwake.contracts import Event, Hit, Kind, Mark, Mode, Send, Track, TrackedSend
+from mailwake.ids import event_id, message_time
+from mailwake_enricher.company import note_company, note_sender
+from mailwake_enricher.marks import add_mark, hit_id_of
+from mailwake_enricher.meaning import begin, judge, settle, weigh
+from mailwake_enricher.rules import Judgement, RuleSet, packaged_rules
 from mailwake_enricher.seen import LAST, see
+from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, TOLD, WITHHELD
 
-DropReason = Literal["duplicate", "not_tracked", "repeat"]
+DropReason = Literal["duplicate", "not_tracked", "repeat", "too_late"]
 """Why a hit gave no event."""
 
 UnmatchedReason = Literal["no_send", "waiting_full"]
@@ -27,25 +31,21 @@ WAITING_CHARS = 65_536
 """Most hits that wait in one track for their send, and most characters of their targets: a track
 must fit into a Kafka record (1 MiB) whatever stands in the targets."""
 
-READERS = 40
-READERS_KEPT = 16
-READERS_MS = 3_600_000
-"""Above `READERS_KEPT` readers those are forgotten whose last event is an hour (and the repeat
-window) older than the newest, above `READERS` the oldest; 40 keep the hottest track below 2 KB."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The settings that deciding needs, in milliseconds.
 
     Attributes:
-        keep_ms: how long after its last sign of life a track is kept; as long as `tracks` keeps a
-            record (schemas/topics/tracks.yaml).
+        keep_ms: how long a mail is tracked, and how long after its last sign of life its track is
+            kept; as long as `tracks` keeps a record (schemas/topics/tracks.yaml).
+        meaning: the rule set.
     """
 
     repeat_window_ms: int
     join_wait_ms: int
     keep_ms: int
+    meaning: RuleSet = field(default_factory=packaged_rules)
 
 
 @dataclass(slots=True)
@@ -74,18 +74,24 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
         clicks=send.clicks,
         sent_at=send.sent_at,
         tag=send.tag,
+        sender_network=send.sender_network,
+        sender_agent=rules.meaning.family(send.sender_agent),
     )
     if track.send == tracked:
         return False
     track.send = tracked
     waited, track.waiting = track.waiting, []
-    for hit in waited:
+    for hit in sorted(waited, key=lambda each: (each.at, each.hit_id)):
         join_send(track, tracked, hit, rules, outcome)
     return True
 
 
 def take_hit(track: Track, hit: Hit, rules: Rules, outcome: Outcome) -> bool:
     """Takes a hit into the track, now or when its send comes; whether the track changed."""
+    sent_at = message_time(hit.message_id) if track.send is None else track.send.sent_at
+    if sent_at and hit.at - sent_at > rules.keep_ms:
+        outcome.drops.append("too_late")
+        return False
     if not see(track.seen, hit.hit_id, hit.at, replayed=hit.replayed):
         outcome.drops.append("duplicate")
         return False
@@ -117,100 +123,34 @@ def is_over(track: Track, now: int, rules: Rules) -> bool:
 
 
 def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: Outcome) -> None:
-    """Makes an event of a hit that was not seen before, or tells why there is none."""
+    """Makes an event of a hit that was not seen before, or tells why there is none.
+
+    Events of other hits that it puts in another light are told again.
+    """
     if hit.tenant != send.tenant:
         outcome.mismatched.append(hit)
-    elif not (send.opens if hit.kind == "open" else send.clicks):
+        return
+    if not (send.opens if hit.kind == "open" else send.clicks):
         outcome.drops.append("not_tracked")
-    else:
-        mode: Mode = "anonymous" if "anonymous" in (hit.mode, send.mode) else "identified"
-        if is_repeat(track, hit, mode, rules.repeat_window_ms):
-            track.repeats += 1
-            outcome.drops.append("repeat")
-        else:
-            outcome.events.append(make_event(track, send, hit, mode))
-
-
-def is_repeat(track: Track, hit: Hit, mode: Mode, window_ms: int) -> bool:
-    """Whether the same reader gave an event for the same pixel or link within the window.
-
-    When not, the hit is noted as this reader's last event. In mode anonymous all are one reader.
-    """
-    reader = _reader(hit, mode)
-    last = track.readers.get(reader)
-    if last is not None and abs(hit.at - last) < window_ms:
-        return True
-    track.readers[reader] = hit.at if last is None else max(last, hit.at)
-    if len(track.readers) > READERS_KEPT:
-        _forget_readers(track, max(READERS_MS, window_ms))
-    return False
-
-
-def make_event(track: Track, send: TrackedSend, hit: Hit, mode: Mode) -> Event:
-    """The event of a hit, counted in the track."""
-    verdict, reasons = classify(hit)
-    person = verdict in PERSON
-    first = False
-    if hit.kind == "open":
-        if person:
-            first = track.opens == 0
-            track.opens += 1
-            track.first_open_at = hit.at if first else min(track.first_open_at, hit.at)
-            track.last_open_at = max(track.last_open_at, hit.at)
-        else:
-            track.machine_opens += 1
-    elif person:
-        assert hit.link is not None  # noqa: S101 (the contract of a click)
-        if track.clicks == 0:
-            track.first_click_at = hit.at
-        track.clicks += 1
-        track.first_click_at = min(track.first_click_at, hit.at)
-        track.last_click_at = max(track.last_click_at, hit.at)
-        if hit.link not in track.clicked:
-            first = True
-            track.clicked.append(hit.link)
-    else:
-        track.machine_clicks += 1
-    anonymous = mode == "anonymous"
-    return Event(
-        event_id=event_id(hit.hit_id, hit.kind),
-        revision=1,
-        hit_id=hit.hit_id,
-        kind=hit.kind,
-        at=hit.at,
-        tenant=send.tenant,
-        user=send.user,
-        message_id=hit.message_id,
-        recipient=0 if anonymous else hit.recipient,
-        recipient_count=send.recipient_count,
-        mode=mode,
-        verdict=verdict,
-        reasons=list(reasons),
-        first=first,
-        sent_at=send.sent_at,
-        recipient_id=None if anonymous else send.recipient_id,
-        link=hit.link,
-        target=hit.target,
-        network="" if anonymous else hit.network,
-        agent="" if anonymous else hit.agent,
-        tag=send.tag,
-    )
-
-
-def _reader(hit: Hit, mode: Mode) -> str:
-    """40 bits of a digest: two of a track's 40 readers share one once in 10^9 full tracks."""
-    if mode == "identified":
-        told = f"{hit.kind}\0{hit.link}\0{hit.recipient}\0{hit.network}\0{hit.agent}"
-    else:
-        told = f"{hit.kind}\0{hit.link}"
-    return blake2b(told.encode(), digest_size=5).hexdigest()
-
-
-def _forget_readers(track: Track, after_ms: int) -> None:
-    since = max(track.readers.values()) - after_ms
-    kept = [(at, reader) for reader, at in track.readers.items() if at > since]
-    kept = sorted(kept)[-READERS:]
-    track.readers = {reader: at for at, reader in kept}
+        return
+    mode: Mode = "anonymous" if "anonymous" in (hit.mode, send.mode) else "identified"
+    meaning, window = rules.meaning, rules.repeat_window_ms
+    begin(track)
+    marks = track.marks
+    newest = max(hit.at, marks[-1].at) if marks else hit.at
+    settle(track, newest, send, meaning, window)
+    new = add_mark(track, hit, mode)
+    told = [mark.state for mark in track.marks]
+    note_sender(track, new, send, meaning)
+    note_company(track, new, send, meaning)
+    teller = _Teller(track, send, hit.message_id, rules, outcome)
+    weighed = weigh(track, new, send, meaning, window)
+    for mark, was, (state, judgement) in zip(track.marks, told, weighed, strict=True):
+        if mark is new or state != was:
+            teller.tell(mark, was, state, judgement)
+    if new.state & REPEAT:
+        outcome.drops.append("repeat")
+    settle(track, newest, send, meaning, window)
 
 
 def _has_room(track: Track, hit: Hit) -> bool:
@@ -218,3 +158,73 @@ def _has_room(track: Track, hit: Hit) -> bool:
     return len(track.waiting) < WAITING_HITS and (
         chars + len(hit.target or "") <= WAITING_CHARS or not track.waiting
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Teller:
+    """Tells the events of a track's marks."""
+
+    track: Track
+    send: TrackedSend
+    message_id: str
+    rules: Rules
+    outcome: Outcome
+
+    def tell(self, mark: Mark, was: int, state: int, judgement: Judgement) -> None:
+        """Gives a mark its new state, and tells its events if they are others than before."""
+        mark.state = state
+        before = judge(self.track, mark, was, self.rules.meaning)
+        otherwise = judgement != before
+        # A repeat is told only of an event that was none before.
+        if (otherwise or (was ^ state) & TOLD or not mark.revision) and (
+            mark.revision or not state & REPEAT
+        ):
+            mark.revision += 1
+            self.outcome.events.append(self._event(mark, state, judgement, implied=False))
+        wanted = state & IMPLIES
+        if (wanted and (otherwise or not was & IMPLIES or not mark.implied)) or (
+            not wanted and was & IMPLIES
+        ):
+            mark.implied += 1
+            self.outcome.events.append(self._event(mark, state, judgement, implied=True))
+
+    def _event(self, mark: Mark, state: int, judgement: Judgement, *, implied: bool) -> Event:
+        """The event of a mark, or the open that it implies.
+
+        An open that is implied no more is told as a repeat of the one that was seen.
+        """
+        send, texts = self.send, self.track.texts
+        kind: Kind = "open" if implied or mark.link < 0 else "click"
+        anonymous = bool(mark.flags & WITHHELD)
+        hit_id = hit_id_of(self.track, mark)
+        forward = bool(state & FORWARD)
+        wanted = bool(state & IMPLIES)
+        clicked = kind == "click"
+        return Event(
+            event_id=event_id(hit_id, kind),
+            revision=mark.implied if implied else mark.revision,
+            hit_id=hit_id,
+            kind=kind,
+            at=mark.at,
+            tenant=send.tenant,
+            user=send.user,
+            message_id=self.message_id,
+            recipient=mark.recipient,
+            recipient_count=send.recipient_count,
+            mode="anonymous" if anonymous else "identified",
+            verdict=judgement.verdict,
+            reasons=[*(("implied_by_click",) if implied else ()), *judgement.reasons],
+            first=wanted if implied else bool(state & FIRST),
+            sent_at=send.sent_at,
+            recipient_id=None if anonymous or forward else send.recipient_id,
+            link=mark.link if clicked else None,
+            target=texts[mark.target] if clicked else None,
+            network=texts[mark.network],
+            agent=texts[mark.agent],
+            tag=send.tag,
+            score=judgement.score,
+            rules_version=self.rules.meaning.version,
+            repeat=not wanted if implied else bool(state & REPEAT),
+            implied=implied,
+            forward=forward,
+        )
