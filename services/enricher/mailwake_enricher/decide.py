@@ -15,17 +15,16 @@ from msgspec.structs import replace
 
 from mailwake.contracts import Event, Hit, Kind, Mark, Mode, Send, Track, TrackedSend
 from mailwake.ids import event_id, message_time
-from mailwake_enricher.company import note_company, note_sender
+from mailwake_enricher.company import note_company, note_itself
 from mailwake_enricher.marks import add_mark, hit_id_of
 from mailwake_enricher.meaning import (
     begin,
-    count,
-    count_anew,
     is_full,
     judge,
     remembered_since,
     settle,
     weigh,
+    weigh_last,
 )
 from mailwake_enricher.rules import Judgement, RuleSet, packaged_rules
 from mailwake_enricher.seen import LAST, see
@@ -154,27 +153,20 @@ def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: 
         since = 0
         begin(track)
     new = add_mark(track, hit, mode)
+    note_itself(track, new, send, meaning)
     told = [mark.state for mark in marks]
-    note_sender(track, new, send, meaning)
-    if len(marks) > 1:
-        note_company(track, new, send, meaning)
-    weighed = weigh(track, new, send, meaning, window)
-    alone = new is marks[-1]
-    for mark, was, (state, judgement) in zip(marks, told, weighed, strict=True):
-        if mark is new:
-            mark.state = state
-            if state & REPEAT:
-                outcome.drops.append("repeat")
-            else:
-                _tell(outcome, track, send, hit.message_id, mark, judgement, meaning.version)
-        elif state != was:
-            alone = False
-            mark.state = state
-            _tell_again(outcome, track, send, hit.message_id, mark, was, judgement, meaning)
-    if alone:
-        count(track, new, *weighed[-1])
+    added = len(marks) > 1 and note_company(track, new, send, meaning)
+    if new is marks[-1] and not added:
+        new.state, judgement = weigh_last(track, send, meaning, window)
+        _tell_new(outcome, track, send, hit.message_id, new, judgement, meaning.version)
     else:
-        count_anew(track, weighed)
+        weighed = weigh(track, new, send, meaning, window)
+        for mark, was, (state, judgement) in zip(marks, told, weighed, strict=True):
+            mark.state = state
+            if mark is new:
+                _tell_new(outcome, track, send, hit.message_id, mark, judgement, meaning.version)
+            elif state != was:
+                _tell_again(outcome, track, send, hit.message_id, mark, was, judgement, meaning)
     if is_full(track, since):
         settle(track, since, send, meaning, window)
 
@@ -186,7 +178,7 @@ def _has_room(track: Track, hit: Hit) -> bool:
     )
 
 
-def _tell(
+def _tell_new(
     outcome: Outcome,
     track: Track,
     send: TrackedSend,
@@ -195,7 +187,10 @@ def _tell(
     judgement: Judgement,
     version: int,
 ) -> None:
-    """Tells the events of a mark for the first time."""
+    """Tells the events of a new mark; of a repeat there are none."""
+    if mark.state & REPEAT:
+        outcome.drops.append("repeat")
+        return
     mark.revision = 1
     outcome.events.append(_event(track, send, message_id, mark, judgement, version))
     if mark.state & IMPLIES:
@@ -216,11 +211,7 @@ def _tell_again(
     """Tells those events of a mark again that are others than they were in the state it had."""
     otherwise = judgement != judge(track, mark, was, rules)
     state, version = mark.state, rules.version
-    if mark.revision:
-        tells = otherwise or (was ^ state) & TOLD
-    else:
-        tells = not state & REPEAT
-    if tells:
+    if (otherwise or (was ^ state) & TOLD) if mark.revision else not state & REPEAT:
         mark.revision += 1
         outcome.events.append(_event(track, send, message_id, mark, judgement, version))
     if (was ^ state) & IMPLIES or (state & IMPLIES and otherwise):

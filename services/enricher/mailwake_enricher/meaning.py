@@ -17,13 +17,14 @@ from hashlib import blake2b
 from mailwake.contracts import Mark, Tally, Track, TrackedSend
 from mailwake_enricher import readers
 from mailwake_enricher.marks import show, tidy
-from mailwake_enricher.rules import Judgement, RuleSet
+from mailwake_enricher.rules import Judgement, RuleSet, Shown
 from mailwake_enricher.signs import (
     BURST,
     FIRST,
     FORWARD,
     IMPLIES,
     LASTING,
+    PERSON,
     READ_BEFORE,
     REPEAT,
     SIGNALS,
@@ -57,68 +58,125 @@ def judge(track: Track, mark: Mark, state: int, rules: RuleSet) -> Judgement:
     return rules.judge(show(track, mark, rules).reasons, state & SIGNALS)
 
 
-def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int) -> Weighed:
-    """State and verdict of each mark; `window_ms` is that of repeats."""
-    settled, texts = track.settled or _NOTHING, track.texts
-    opened, clicked, until = settled.first_open_at, settled.clicked, settled.until
-    known, people = settled.known, settled.people
-    last: dict[tuple[int, int, int, int], int] = {}
-    weighed: Weighed = []
-    for mark in track.marks:
-        at, link = mark.at, mark.link
-        state = mark.state & LASTING
-        if at - window_ms < until and mark is not new:
-            state |= mark.state & REPEAT
-        else:
-            before = last.get((link, mark.recipient, mark.network, mark.agent))
-            if before is None and track.readers:
-                before = track.readers.get(_digest(mark, texts))
-            if before is not None and -window_ms < at - before < window_ms:
-                state |= REPEAT
-        if state & BURST and not state & WIDE and opened and at - opened >= rules.read_ms:
+class Walk:
+    """A walk over a track's marks: what is known on the way.
+
+    Attributes:
+        opened: when a person first opened the mail; 0 when none has.
+        clicked: the links that persons have clicked.
+        known, people: the readers (`mailwake_enricher.readers`).
+    """
+
+    __slots__ = ("_recipients", "_rules", "_texts", "clicked", "known", "opened", "people")
+
+    def __init__(self, track: Track, send: TrackedSend, rules: RuleSet) -> None:
+        """Begins after what is settled."""
+        settled = track.settled or _NOTHING
+        self._texts, self._rules = track.texts, rules
+        self._recipients = send.recipient_count
+        self.opened, self.clicked = settled.first_open_at, settled.clicked
+        self.known, self.people = settled.known, settled.people
+
+    def step(self, mark: Mark, repeat: int) -> tuple[int, Judgement]:
+        """State and verdict of the next mark; `repeat` is its bit."""
+        rules, texts, link, opened = self._rules, self._texts, mark.link, self.opened
+        state = mark.state & LASTING | repeat
+        if state & BURST and not state & WIDE and opened and mark.at - opened >= rules.read_ms:
             state |= READ_BEFORE
         shown = rules.show(texts[mark.agent], mark.asn, link >= 0, mark.flags)
         judgement = rules.judge(shown.reasons, state & SIGNALS)
-        if not state & REPEAT:
-            last[link, mark.recipient, mark.network, mark.agent] = at
-            if judgement.person:
-                if link >= 0:
-                    if not opened:
-                        state |= IMPLIES
-                        opened = at
-                    if link not in clicked:
-                        state |= FIRST
-                        clicked = [*clicked, link]
-                else:
-                    proxy = judgement.verdict == "proxy"
-                    code = _code(texts[mark.network], shown.family, judgement)
-                    who = readers.who_is(known, code)
-                    if not who:
-                        known, people = readers.meet(
-                            known, people, code, send.recipient_count, proxy=proxy
-                        )
-                        who = readers.who_is(known, code)
-                    if who == readers.FORWARD:
-                        state |= FORWARD
-                    elif not opened:
-                        state |= FIRST
-                        opened = at
-        weighed.append((state, judgement))
-    track.readers_about, track.readers_least = readers.about(known), readers.least(known, people)
-    return weighed
+        if judgement.person:
+            state |= PERSON
+            if repeat:
+                return state, judgement
+            if link < 0:
+                if self.meet(mark, shown, judgement):
+                    state |= FORWARD
+                elif not opened:
+                    state |= FIRST
+                    self.opened = mark.at
+            else:
+                if not opened:
+                    state |= IMPLIES
+                    self.opened = mark.at
+                if link not in self.clicked:
+                    state |= FIRST
+                    self.clicked = [*self.clicked, link]
+        return state, judgement
+
+    def meet(self, mark: Mark, shown: Shown, judgement: Judgement) -> bool:
+        """Notes who opened; whether it is one more than the mail has recipients."""
+        proxy = judgement.verdict == "proxy"
+        if proxy:  # of all behind a proxy the code is the same
+            code = readers.code_of("", judgement.reasons[0])
+        else:
+            code = readers.code_of(self._texts[mark.network], shown.family)
+        who = readers.who_is(self.known, code)
+        if not who:
+            self.known, self.people = readers.meet(
+                self.known, self.people, code, self._recipients, proxy=proxy
+            )
+            who = readers.who_is(self.known, code)
+        return who == readers.FORWARD
 
 
-def count_anew(track: Track, weighed: Weighed) -> None:
-    """Counts all hits again: what is settled, and the marks."""
+def weigh_last(
+    track: Track, send: TrackedSend, rules: RuleSet, window_ms: int
+) -> tuple[int, Judgement]:
+    """State and verdict of the last mark, where those before it are what they were; counts it."""
+    marks, walk = track.marks, Walk(track, send, rules)
+    new = marks[-1]
+    repeat = 0
+    for mark in marks:
+        if mark.link < 0 and mark.state & PERSON and not mark.state & REPEAT:
+            walk.meet(mark, show(track, mark, rules), judge(track, mark, mark.state, rules))
+        if (
+            mark.at > new.at - window_ms
+            and mark.link == new.link
+            and not mark.state & REPEAT
+            and (mark.network, mark.agent) == (new.network, new.agent)
+            and mark.recipient == new.recipient
+            and mark is not new
+        ):
+            repeat = REPEAT
+    if not repeat and track.readers:
+        repeat = _repeats_settled(track, new, window_ms)
+    walk.opened, walk.clicked = track.first_open_at, track.clicked
+    state, judgement = walk.step(new, repeat)
+    count(track, new, state)
+    if state & PERSON:
+        _tell_readers(track, walk)
+    return state, judgement
+
+
+def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int) -> Weighed:
+    """State and verdict of each mark; counts all anew. `window_ms` is that of repeats."""
+    walk = Walk(track, send, rules)
     tally = _copy(track.settled or _NOTHING)
-    for mark, (state, judgement) in zip(track.marks, weighed, strict=True):
-        count(tally, mark, state, judgement)
+    last: dict[tuple[int, int, int, int], int] = {}
+    weighed: Weighed = []
+    for mark in track.marks:
+        reader = (mark.link, mark.recipient, mark.network, mark.agent)
+        if mark.at - window_ms < tally.until and mark is not new:
+            repeat = mark.state & REPEAT
+        else:
+            before = last.get(reader)
+            repeat = REPEAT if before is not None and mark.at - before < window_ms else 0
+            if not repeat and track.readers:
+                repeat = _repeats_settled(track, mark, window_ms)
+        if not repeat:
+            last[reader] = mark.at
+        state, judgement = walk.step(mark, repeat)
+        count(tally, mark, state)
+        weighed.append((state, judgement))
     track.opens, track.clicks = tally.opens, tally.clicks
     track.machine_opens, track.machine_clicks = tally.machine_opens, tally.machine_clicks
     track.repeats, track.forwards = tally.repeats, tally.forwards
     track.first_open_at, track.last_open_at = tally.first_open_at, tally.last_open_at
     track.first_click_at, track.last_click_at = tally.first_click_at, tally.last_click_at
     track.clicked = tally.clicked
+    _tell_readers(track, walk)
+    return weighed
 
 
 def begin(track: Track) -> None:
@@ -149,32 +207,26 @@ def settle(track: Track, since: int, send: TrackedSend, rules: RuleSet, window_m
     tally = track.settled
     if tally is None:
         tally = track.settled = Tally()
-    while gone < len(marks) and (
-        marks[gone].at < since
-        or len(marks) - gone > MARKS
-        or (chars > TEXTS_CHARS and len(marks) - gone > LEAST)
-    ):
-        mark = marks[gone]
-        shown = show(track, mark, rules)
-        judgement = rules.judge(shown.reasons, mark.state & SIGNALS)
-        count(tally, mark, mark.state, judgement)
-        tally.until = max(tally.until, mark.at)
-        if not mark.state & REPEAT:
-            if mark.link < 0 and judgement.person:
-                code = _code(track.texts[mark.network], shown.family, judgement)
-                if not readers.who_is(tally.known, code):
-                    proxy = judgement.verdict == "proxy"
-                    tally.known, tally.people = readers.meet(
-                        tally.known, tally.people, code, send.recipient_count, proxy=proxy
-                    )
-            if mark.at >= since:
-                track.readers[_digest(mark, track.texts)] = mark.at
+    for mark in marks:
+        left = len(marks) - gone
+        if mark.at >= since and left <= MARKS and (chars <= TEXTS_CHARS or left <= LEAST):
+            break
         gone += 1
-        if chars > TEXTS_CHARS:
-            chars = _chars(track, gone)
-    if gone:
-        del marks[:gone]
-        tidy(track)
+        state = mark.state
+        count(tally, mark, state)
+        if mark.at > tally.until:
+            tally.until = mark.at
+        if mark.link < 0 and state & PERSON and not state & REPEAT:
+            walk = Walk(track, send, rules)
+            walk.meet(mark, show(track, mark, rules), judge(track, mark, state, rules))
+            tally.known, tally.people = walk.known, walk.people
+        if mark.at >= since:
+            if not state & REPEAT:
+                track.readers[_digest(mark, track.texts)] = mark.at
+            if chars > TEXTS_CHARS:
+                chars = _chars(track, gone)
+    del marks[:gone]
+    tidy(track)
     if track.readers:
         _forget_readers(track, window_ms)
 
@@ -191,19 +243,19 @@ def _copy(tally: Tally | Track) -> Tally:
     )
 
 
-def count(tally: Tally | Track, mark: Mark, state: int, judgement: Judgement) -> None:
+def count(tally: Tally | Track, mark: Mark, state: int) -> None:
     """Adds what a mark is to the counts of a tally or a track."""
     at = mark.at
     if state & REPEAT:
         tally.repeats += 1
     elif mark.link < 0:
-        if not judgement.person:
+        if not state & PERSON:
             tally.machine_opens += 1
         elif state & FORWARD:
             tally.forwards += 1
         else:
             _count_open(tally, at)
-    elif not judgement.person:
+    elif not state & PERSON:
         tally.machine_clicks += 1
     else:
         if state & IMPLIES:
@@ -225,11 +277,15 @@ def _count_open(tally: Tally | Track, at: int) -> None:
         tally.last_open_at = at
 
 
-def _code(network: str, family: str, judgement: Judgement) -> str:
-    """The code of who opened; of all behind a proxy it is the same."""
-    if judgement.verdict == "proxy":
-        return readers.code_of("", judgement.reasons[0])
-    return readers.code_of(network, family)
+def _tell_readers(track: Track, walk: Walk) -> None:
+    track.readers_about = readers.about(walk.known)
+    track.readers_least = readers.least(walk.known, walk.people)
+
+
+def _repeats_settled(track: Track, mark: Mark, window_ms: int) -> int:
+    """The bit that says whether a mark repeats a hit that is settled."""
+    before = track.readers.get(_digest(mark, track.texts))
+    return REPEAT if before is not None and -window_ms < mark.at - before < window_ms else 0
 
 
 def _digest(mark: Mark, texts: list[str]) -> str:

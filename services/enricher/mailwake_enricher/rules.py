@@ -157,8 +157,11 @@ class RuleSet:
     def __init__(self, file: RuleFile) -> None:
         self.version = file.version
         self.burst = file.burst
-        self.times = file.times
-        self.read_ms = 1000 * file.times.read_s
+        times = file.times
+        self.read_ms, self.soon_ms = 1000 * times.read_s, 1000 * times.soon_s
+        self.follows_ms, self.clock_ms = 1000 * times.follows_s, 1000 * times.clock_s
+        self.sender_ms = 1000 * (times.sender_s + times.clock_s)
+        self.crowd = min(file.burst.links, file.burst.hits, file.burst.networks)
         self.longest_ms = 1000 * max(
             *(file.burst.links_s, file.burst.hits_s, file.burst.networks_s, file.times.follows_s),
         )
