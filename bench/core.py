@@ -50,11 +50,13 @@ class Core:
 
 
 def quiet(mails: list[str], stream: HitStream, dice: random.Random, day: int) -> Iterator[bytes]:
-    """Records whose hits are of different mails, at any time of a day."""
-    for _ in range(len(mails) // IN_RECORD * 4):
+    """Records whose hits are of different mails, through a day."""
+    records = len(mails) // IN_RECORD * 4
+    for number in range(records):
+        at = day + DAY * number // records
         chosen = dice.sample(mails, IN_RECORD)
         yield HIT.encode_many(
-            [_hit(each, stream, dice, day + dice.randrange(DAY), 0.2) for each in chosen]
+            [_hit(each, stream, dice, at + dice.randrange(1000), 0.2) for each in chosen]
         )
 
 

@@ -6,15 +6,18 @@ among the hits around it, so the hits that came before it are corrected too.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from mailwake.contracts import Mark, Track, TrackedSend
-from mailwake_enricher.marks import show
-from mailwake_enricher.rules import RuleSet, Shown
+from mailwake_enricher.rules import RuleSet
 from mailwake_enricher.signs import (
     AFTER_SELF,
     BESIDE,
     HIT_BURST,
     LINK_BURST,
     NETWORK_BURST,
+    PLAIN,
+    SCANS,
     SENDER,
     SENDER_AGENT,
     SENDER_NETWORK,
@@ -23,115 +26,109 @@ from mailwake_enricher.signs import (
 )
 
 
-def note_sender(track: Track, mark: Mark, send: TrackedSend, rules: RuleSet) -> None:
-    """Notes how a hit stands to its sender and to the time of sending.
+def note_itself(track: Track, mark: Mark, send: TrackedSend, rules: RuleSet) -> None:
+    """Notes what a hit is by itself, and how it stands to its sender and to the time of sending.
 
     That time is by the sender's clock, which may be wrong.
     """
-    times, since = rules.times, mark.at - send.sent_at
-    if -times.clock_s * 1000 <= since < times.soon_s * 1000:
-        mark.state |= SOON
+    texts, state = track.texts, 0
+    shown = rules.show(texts[mark.agent], mark.asn, mark.link >= 0, mark.flags)
+    since = mark.at - send.sent_at
+    if -rules.clock_ms <= since < rules.soon_ms:
+        state |= SOON
     if (
         send.sender_network
-        and track.texts[mark.network] == send.sender_network
-        and abs(since) <= (times.sender_s + times.clock_s) * 1000
+        and texts[mark.network] == send.sender_network
+        and abs(since) <= rules.sender_ms
     ):
-        mark.state |= SENDER_NETWORK
-        family = show(track, mark, rules).family
-        if family and family == send.sender_agent:
-            mark.state |= SENDER_AGENT
+        state |= SENDER_NETWORK
+        if shown.family and shown.family == send.sender_agent:
+            state |= SENDER_AGENT
+    if shown.verdict == "human" and state & SENDER != SENDER:
+        state |= PLAIN
+    elif shown.verdict == "scanner":
+        state |= SCANS
+    mark.state = state
 
 
-def note_company(track: Track, new: Mark, send: TrackedSend, rules: RuleSet) -> None:
-    """Notes on a hit what those around it add to it, and on them what it adds to them."""
-    marks = track.marks
-    if len(marks) == 1:
-        return
-    burst = rules.burst
-    shown = [show(track, mark, rules) for mark in marks]
-    _note_beside(track, new, shown, rules)
-    crowd = [
-        mark
-        for mark, seen in zip(marks, shown, strict=True)
-        if mark.recipient == new.recipient and _counts(mark, seen)
-    ]
-    if len(crowd) < min(burst.links, burst.hits, burst.networks):
-        return
-    place = next((at for at, mark in enumerate(crowd) if mark is new), None)
-    if place is None:
-        return
-    # A body that went to several is read by several at a time: more is allowed, and what one of
-    # them fetches is told by the network.
-    shared = new.recipient == 0 and send.recipient_count > 1
-    more = send.recipient_count - 1 if shared else 0
-    for end in range(place, len(crowd)):
-        if crowd[end].at > new.at + rules.longest_ms:
-            break
-        _note_burst(crowd, end, rules, more)
+def note_company(track: Track, new: Mark, send: TrackedSend, rules: RuleSet) -> bool:
+    """Notes on a hit what those around it add to it, and on them what it adds to them.
+
+    Returns whether it added anything to them.
+    """
+    low, high = new.at - rules.longest_ms, new.at + rules.longest_ms
+    around = [mark for mark in track.marks if low <= mark.at <= high]
+    if len(around) == 1:
+        return False
+    added = _note_beside(track, new, around, rules)
+    if new.state & PLAIN:
+        recipient = new.recipient
+        crowd = [mark for mark in around if mark.state & PLAIN and mark.recipient == recipient]
+        if len(crowd) >= rules.crowd:
+            # A body that went to several is read by several at a time: more is allowed, and what
+            # one of them fetches is told by the network.
+            shared = recipient == 0 and send.recipient_count > 1
+            more = send.recipient_count - 1 if shared else 0
+            place = next(at for at, mark in enumerate(crowd) if mark is new)
+            for end in range(place, len(crowd)):
+                added |= _note_burst(crowd[: end + 1], rules, more)
+    return added
 
 
-def _counts(mark: Mark, shown: Shown) -> bool:
-    """Whether a hit may be one of a burst: what is known for a machine or the sender is none."""
-    return shown.verdict == "human" and mark.state & SENDER != SENDER
-
-
-def _note_burst(crowd: list[Mark], end: int, rules: RuleSet, more: int) -> None:
-    """Notes the bursts that the hit at `end` closes; `more` hits and networks are no burst yet."""
-    burst, last = rules.burst, crowd[end]
-    since_links, since_hits = last.at - burst.links_s * 1000, last.at - burst.hits_s * 1000
-    since_networks = last.at - burst.networks_s * 1000
-    linked: list[Mark] = []
-    paced: list[Mark] = []
-    around: list[Mark] = []
-    links: set[int] = set()
-    networks: set[int] = set()
-    requests: dict[tuple[int, int, int, int], int] = {}
-    for at in range(end, -1, -1):
-        mark = crowd[at]
-        if mark.at < since_networks and mark.at < since_hits and mark.at < since_links:
-            break
-        same_network = not more or mark.network == last.network
-        if mark.at >= since_networks:
-            around.append(mark)
-            networks.add(mark.network)
-        if mark.at >= since_hits and same_network:
-            paced.append(mark)
-            what = (mark.link, mark.network, mark.agent, mark.flags)
-            requests[what] = min(2, requests.get(what, 0) + 1)
-        if mark.at >= since_links and same_network:
-            linked.append(mark)
-            if mark.link >= 0:
-                links.add(mark.link)
+def _note_burst(crowd: list[Mark], rules: RuleSet, more: int) -> bool:
+    """Notes the bursts that the last hit closes; `more` hits and networks are no burst yet."""
+    burst, last = rules.burst, crowd[-1]
+    since = last.at - burst.networks_s * 1000
+    around = [mark for mark in crowd if mark.at >= since]
+    networks = {mark.network for mark in around}
     wide = WIDE if len(networks) > 1 and not more else 0
-    if len(links) >= burst.links:
-        _note(linked, LINK_BURST | wide)
-    if len(paced) >= burst.hits + more and sum(requests.values()) >= burst.hits + more:
-        _note(paced, HIT_BURST | wide)
+    added = False
     if len(networks) >= burst.networks + more:
-        _note(around, NETWORK_BURST | WIDE)
+        added |= _note(around, NETWORK_BURST | WIDE)
+    since = last.at - burst.hits_s * 1000
+    paced = [mark for mark in crowd if mark.at >= since]
+    if more:
+        paced = [mark for mark in paced if mark.network == last.network]
+    if len(paced) >= burst.hits + more:
+        # The same request counts twice at the most: who loads a mail again and again is a person.
+        requests = Counter((mark.link, mark.network, mark.agent) for mark in paced)
+        if sum(min(2, count) for count in requests.values()) >= burst.hits + more:
+            added |= _note(paced, HIT_BURST | wide)
+    since = last.at - burst.links_s * 1000
+    linked = [mark for mark in crowd if mark.at >= since]
+    if more:
+        linked = [mark for mark in linked if mark.network == last.network]
+    if len({mark.link for mark in linked if mark.link >= 0}) >= burst.links:
+        added |= _note(linked, LINK_BURST | wide)
+    return added
 
 
-def _note(marks: list[Mark], bits: int) -> None:
+def _note(marks: list[Mark], bits: int) -> bool:
+    added = False
     for mark in marks:
-        mark.state |= bits
+        if mark.state & bits != bits:
+            mark.state |= bits
+            added = True
+    return added
 
 
-def _note_beside(track: Track, new: Mark, shown: list[Shown], rules: RuleSet) -> None:
+def _note_beside(track: Track, new: Mark, around: list[Mark], rules: RuleSet) -> bool:
     """Notes what came with a scanner, and what came after the sender's own visit."""
     if not track.texts[new.network]:
-        return
-    follows = rules.times.follows_s * 1000
-    scans = show(track, new, rules).verdict == "scanner"
-    for mark, seen in zip(track.marks, shown, strict=True):
-        if mark is new or mark.network != new.network or abs(mark.at - new.at) > follows:
+        return False
+    added = False
+    low, high = new.at - rules.follows_ms, new.at + rules.follows_ms
+    for mark in around:
+        if mark.network != new.network or not low <= mark.at <= high or mark is new:
             continue
         if mark.agent == new.agent and mark.recipient == new.recipient:
-            if scans:
-                mark.state |= BESIDE
-            if seen.verdict == "scanner":
+            if new.state & SCANS:
+                added |= _note([mark], BESIDE)
+            if mark.state & SCANS:
                 new.state |= BESIDE
         if new.state & mark.state & SENDER_NETWORK:
             if mark.at <= new.at and mark.state & SENDER == SENDER:
                 new.state |= AFTER_SELF
             if new.at <= mark.at and new.state & SENDER == SENDER:
-                mark.state |= AFTER_SELF
+                added |= _note([mark], AFTER_SELF)
+    return added

@@ -11,11 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec.structs import replace
+
 from mailwake.contracts import Event, Hit, Kind, Mark, Mode, Send, Track, TrackedSend
 from mailwake.ids import event_id, message_time
-from mailwake_enricher.company import note_company, note_sender
+from mailwake_enricher.company import note_company, note_itself
 from mailwake_enricher.marks import add_mark, hit_id_of
-from mailwake_enricher.meaning import begin, judge, settle, weigh
+from mailwake_enricher.meaning import (
+    begin,
+    is_full,
+    judge,
+    remembered_since,
+    settle,
+    weigh,
+    weigh_last,
+)
 from mailwake_enricher.rules import Judgement, RuleSet, packaged_rules
 from mailwake_enricher.seen import LAST, see
 from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, TOLD, WITHHELD
@@ -134,23 +144,31 @@ def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: 
         outcome.drops.append("not_tracked")
         return
     mode: Mode = "anonymous" if "anonymous" in (hit.mode, send.mode) else "identified"
-    meaning, window = rules.meaning, rules.repeat_window_ms
-    begin(track)
-    marks = track.marks
-    newest = max(hit.at, marks[-1].at) if marks else hit.at
-    settle(track, newest, send, meaning, window)
+    meaning, window, marks = rules.meaning, rules.repeat_window_ms, track.marks
+    if marks:
+        since = remembered_since(max(hit.at, marks[-1].at), meaning, window)
+        if marks[0].at < since:
+            settle(track, since, send, meaning, window)
+    else:
+        since = 0
+        begin(track)
     new = add_mark(track, hit, mode)
-    told = [mark.state for mark in track.marks]
-    note_sender(track, new, send, meaning)
-    note_company(track, new, send, meaning)
-    teller = _Teller(track, send, hit.message_id, rules, outcome)
-    weighed = weigh(track, new, send, meaning, window)
-    for mark, was, (state, judgement) in zip(track.marks, told, weighed, strict=True):
-        if mark is new or state != was:
-            teller.tell(mark, was, state, judgement)
-    if new.state & REPEAT:
-        outcome.drops.append("repeat")
-    settle(track, newest, send, meaning, window)
+    note_itself(track, new, send, meaning)
+    told = [mark.state for mark in marks]
+    added = len(marks) > 1 and note_company(track, new, send, meaning)
+    if new is marks[-1] and not added:
+        new.state, judgement = weigh_last(track, send, meaning, window)
+        _tell_new(outcome, track, send, hit.message_id, new, judgement, meaning.version)
+    else:
+        weighed = weigh(track, new, send, meaning, window)
+        for mark, was, (state, judgement) in zip(marks, told, weighed, strict=True):
+            mark.state = state
+            if mark is new:
+                _tell_new(outcome, track, send, hit.message_id, mark, judgement, meaning.version)
+            elif state != was:
+                _tell_again(outcome, track, send, hit.message_id, mark, was, judgement, meaning)
+    if is_full(track, since):
+        settle(track, since, send, meaning, window)
 
 
 def _has_room(track: Track, hit: Hit) -> bool:
@@ -160,71 +178,110 @@ def _has_room(track: Track, hit: Hit) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Teller:
-    """Tells the events of a track's marks."""
+def _tell_new(
+    outcome: Outcome,
+    track: Track,
+    send: TrackedSend,
+    message_id: str,
+    mark: Mark,
+    judgement: Judgement,
+    version: int,
+) -> None:
+    """Tells the events of a new mark; of a repeat there are none."""
+    if mark.state & REPEAT:
+        outcome.drops.append("repeat")
+        return
+    mark.revision = 1
+    outcome.events.append(_event(track, send, message_id, mark, judgement, version))
+    if mark.state & IMPLIES:
+        mark.implied = 1
+        outcome.events.append(_implied(track, send, message_id, mark, judgement, version))
 
-    track: Track
-    send: TrackedSend
-    message_id: str
-    rules: Rules
-    outcome: Outcome
 
-    def tell(self, mark: Mark, was: int, state: int, judgement: Judgement) -> None:
-        """Gives a mark its new state, and tells its events if they are others than before."""
-        mark.state = state
-        before = judge(self.track, mark, was, self.rules.meaning)
-        otherwise = judgement != before
-        # A repeat is told only of an event that was none before.
-        if (otherwise or (was ^ state) & TOLD or not mark.revision) and (
-            mark.revision or not state & REPEAT
-        ):
-            mark.revision += 1
-            self.outcome.events.append(self._event(mark, state, judgement, implied=False))
-        wanted = state & IMPLIES
-        if (wanted and (otherwise or not was & IMPLIES or not mark.implied)) or (
-            not wanted and was & IMPLIES
-        ):
-            mark.implied += 1
-            self.outcome.events.append(self._event(mark, state, judgement, implied=True))
+def _tell_again(
+    outcome: Outcome,
+    track: Track,
+    send: TrackedSend,
+    message_id: str,
+    mark: Mark,
+    was: int,
+    judgement: Judgement,
+    rules: RuleSet,
+) -> None:
+    """Tells those events of a mark again that are others than they were in the state it had."""
+    otherwise = judgement != judge(track, mark, was, rules)
+    state, version = mark.state, rules.version
+    if (otherwise or (was ^ state) & TOLD) if mark.revision else not state & REPEAT:
+        mark.revision += 1
+        outcome.events.append(_event(track, send, message_id, mark, judgement, version))
+    if (was ^ state) & IMPLIES or (state & IMPLIES and otherwise):
+        mark.implied += 1
+        outcome.events.append(_implied(track, send, message_id, mark, judgement, version))
 
-    def _event(self, mark: Mark, state: int, judgement: Judgement, *, implied: bool) -> Event:
-        """The event of a mark, or the open that it implies.
 
-        An open that is implied no more is told as a repeat of the one that was seen.
-        """
-        send, texts = self.send, self.track.texts
-        kind: Kind = "open" if implied or mark.link < 0 else "click"
-        anonymous = bool(mark.flags & WITHHELD)
-        hit_id = hit_id_of(self.track, mark)
-        forward = bool(state & FORWARD)
-        wanted = bool(state & IMPLIES)
-        clicked = kind == "click"
-        return Event(
-            event_id=event_id(hit_id, kind),
-            revision=mark.implied if implied else mark.revision,
-            hit_id=hit_id,
-            kind=kind,
-            at=mark.at,
-            tenant=send.tenant,
-            user=send.user,
-            message_id=self.message_id,
-            recipient=mark.recipient,
-            recipient_count=send.recipient_count,
-            mode="anonymous" if anonymous else "identified",
-            verdict=judgement.verdict,
-            reasons=[*(("implied_by_click",) if implied else ()), *judgement.reasons],
-            first=wanted if implied else bool(state & FIRST),
-            sent_at=send.sent_at,
-            recipient_id=None if anonymous or forward else send.recipient_id,
-            link=mark.link if clicked else None,
-            target=texts[mark.target] if clicked else None,
-            network=texts[mark.network],
-            agent=texts[mark.agent],
-            tag=send.tag,
-            score=judgement.score,
-            rules_version=self.rules.meaning.version,
-            repeat=not wanted if implied else bool(state & REPEAT),
-            implied=implied,
-            forward=forward,
-        )
+def _event(
+    track: Track,
+    send: TrackedSend,
+    message_id: str,
+    mark: Mark,
+    judgement: Judgement,
+    version: int,
+) -> Event:
+    """The event of a mark."""
+    texts, state, link = track.texts, mark.state, mark.link
+    hit_id = hit_id_of(track, mark)
+    kind: Kind = "open" if link < 0 else "click"
+    anonymous, forward = bool(mark.flags & WITHHELD), bool(state & FORWARD)
+    return Event(
+        event_id(hit_id, kind),
+        mark.revision,
+        hit_id,
+        kind,
+        mark.at,
+        send.tenant,
+        send.user,
+        message_id,
+        mark.recipient,
+        send.recipient_count,
+        "anonymous" if anonymous else "identified",
+        judgement.verdict,
+        judgement.told,
+        bool(state & FIRST),
+        send.sent_at,
+        None if anonymous or forward else send.recipient_id,
+        None if link < 0 else link,
+        None if link < 0 else texts[mark.target],
+        texts[mark.network],
+        texts[mark.agent],
+        send.tag,
+        judgement.score,
+        version,
+        bool(state & REPEAT),
+        False,
+        forward,
+    )
+
+
+def _implied(
+    track: Track,
+    send: TrackedSend,
+    message_id: str,
+    mark: Mark,
+    judgement: Judgement,
+    version: int,
+) -> Event:
+    """The open that a click implies; where it does so no more, a repeat of the open seen since."""
+    click = _event(track, send, message_id, mark, judgement, version)
+    wanted = bool(mark.state & IMPLIES)
+    return replace(
+        click,
+        event_id=event_id(click.hit_id, "open"),
+        revision=mark.implied,
+        kind="open",
+        reasons=["implied_by_click", *judgement.told],
+        first=wanted,
+        link=None,
+        target=None,
+        repeat=not wanted,
+        implied=True,
+    )

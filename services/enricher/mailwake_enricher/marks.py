@@ -37,17 +37,24 @@ def add_mark(track: Track, hit: Hit, mode: Mode) -> Mark:
         if hit.referer:
             flags |= REFERER
         recipient, asn, network, agent = hit.recipient, hit.asn, hit.network, hit.agent
+    link = -1 if hit.link is None else hit.link
+    target = hit.target or ""
+    if not marks and len({stream, network, agent, target}) == 4:
+        track.texts = [stream, network, agent, target]
+        mark = Mark(hit.at, 0, number, link, recipient, flags, asn, 1, 2, 3)
+        marks.append(mark)
+        return mark
     mark = Mark(
         hit.at,
-        place(texts, stream),
+        _place(texts, stream),
         number,
-        -1 if hit.link is None else hit.link,
+        link,
         recipient,
         flags,
         asn,
-        place(texts, network),
-        place(texts, agent),
-        place(texts, hit.target or ""),
+        _place(texts, network),
+        _place(texts, agent),
+        _place(texts, target),
     )
     if not marks or marks[-1].at < mark.at:
         marks.append(mark)
@@ -56,7 +63,7 @@ def add_mark(track: Track, hit: Hit, mode: Mode) -> Mark:
     return mark
 
 
-def place(texts: list[str], text: str) -> int:
+def _place(texts: list[str], text: str) -> int:
     """Where a text stands among others; it is added where it does not."""
     try:
         return texts.index(text)
@@ -75,7 +82,7 @@ def tidy(track: Track) -> None:
     if len(used) == len(old):
         return
     new = {was: now for now, was in enumerate(sorted(used))}
-    track.texts = [old[was] for was in sorted(used)]
+    track.texts = [old[was] for was in new]
     for mark in marks:
         mark.stream, mark.network = new[mark.stream], new[mark.network]
         mark.agent, mark.target = new[mark.agent], new[mark.target]

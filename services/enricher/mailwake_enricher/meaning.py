@@ -1,8 +1,8 @@
 """What the recent hits of a mail mean together: a function of the set of them, not of their order.
 
 The marks of a track are walked in the order of time, from what is settled. The walk gives each its
-state (a repeat, the first, …) and the tally of all. It is done anew whenever a hit has come, and
-whatever gets another state than before is told again.
+state (a repeat, the first, …). It is done anew whenever a hit has come, and whatever gets another
+state than before is counted and told again.
 
 A hit that leaves the marks is settled: what it was, it stays. What hits around it still need of it
 must not be lost. The signs of company are never taken back (`mailwake_enricher.company`); whether
@@ -15,15 +15,16 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from mailwake.contracts import Mark, Tally, Track, TrackedSend
+from mailwake_enricher import readers
 from mailwake_enricher.marks import show, tidy
-from mailwake_enricher.readers import Readers
-from mailwake_enricher.rules import Judgement, RuleSet
+from mailwake_enricher.rules import Judgement, RuleSet, Shown
 from mailwake_enricher.signs import (
     BURST,
     FIRST,
     FORWARD,
     IMPLIES,
     LASTING,
+    PERSON,
     READ_BEFORE,
     REPEAT,
     SIGNALS,
@@ -48,169 +49,243 @@ the longest window."""
 READERS_KEPT = 24
 """Most settled events whose readers are remembered to tell repeats."""
 
+Weighed = list[tuple[int, Judgement]]
+"""State and verdict of each mark."""
+
 
 def judge(track: Track, mark: Mark, state: int, rules: RuleSet) -> Judgement:
     """The verdict of a mark in a state."""
     return rules.judge(show(track, mark, rules).reasons, state & SIGNALS)
 
 
-def weigh(
-    track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int
-) -> list[tuple[int, Judgement]]:
-    """State and verdict of each mark; the track's counts become what they come to.
+class Walk:
+    """A walk over a track's marks: what is known on the way.
 
-    `window_ms` is that of repeats.
+    Attributes:
+        opened: when a person first opened the mail; 0 when none has.
+        clicked: the links that persons have clicked.
+        known, people: the readers (`mailwake_enricher.readers`).
     """
-    tally = _copy(track.settled)
-    until, texts = tally.until, track.texts
-    readers = Readers(tally.known, tally.people, send.recipient_count)
-    last: dict[tuple[int, int, int, int], int] = {}
-    weighed: list[tuple[int, Judgement]] = []
-    for mark in track.marks:
-        state = mark.state & LASTING
-        reader = (mark.link, mark.recipient, mark.network, mark.agent)
-        if mark is not new and mark.at - window_ms < until:
-            state |= mark.state & REPEAT
-        else:
-            before = last.get(reader)
-            if before is None and track.readers:
-                before = track.readers.get(_digest(mark, texts))
-            if before is not None and abs(mark.at - before) < window_ms:
-                state |= REPEAT
-        if not state & REPEAT:
-            last[reader] = mark.at
-        opened = tally.first_open_at
-        if (
-            state & BURST
-            and not state & WIDE
-            and opened
-            and mark.at - opened >= rules.times.read_s * 1000
-        ):
+
+    __slots__ = ("_recipients", "_rules", "_texts", "clicked", "known", "opened", "people")
+
+    def __init__(self, track: Track, send: TrackedSend, rules: RuleSet) -> None:
+        """Begins after what is settled."""
+        settled = track.settled or _NOTHING
+        self._texts, self._rules = track.texts, rules
+        self._recipients = send.recipient_count
+        self.opened, self.clicked = settled.first_open_at, settled.clicked
+        self.known, self.people = settled.known, settled.people
+
+    def step(self, mark: Mark, repeat: int) -> tuple[int, Judgement]:
+        """State and verdict of the next mark; `repeat` is its bit."""
+        rules, texts, link, opened = self._rules, self._texts, mark.link, self.opened
+        state = mark.state & LASTING | repeat
+        if state & BURST and not state & WIDE and opened and mark.at - opened >= rules.read_ms:
             state |= READ_BEFORE
-        judgement = judge(track, mark, state, rules)
-        if judgement.person and not state & REPEAT:
-            if mark.link >= 0:
+        shown = rules.show(texts[mark.agent], mark.asn, link >= 0, mark.flags)
+        judgement = rules.judge(shown.reasons, state & SIGNALS)
+        if judgement.person:
+            state |= PERSON
+            if repeat:
+                return state, judgement
+            if link < 0:
+                if self.meet(mark, shown, judgement):
+                    state |= FORWARD
+                elif not opened:
+                    state |= FIRST
+                    self.opened = mark.at
+            else:
                 if not opened:
                     state |= IMPLIES
-                if mark.link not in tally.clicked:
+                    self.opened = mark.at
+                if link not in self.clicked:
                     state |= FIRST
-            elif _meet(readers, track, mark, judgement, rules):
-                state |= FORWARD
-            elif not opened:
-                state |= FIRST
-        _count(tally, mark, state, judgement)
-        weighed.append((state, judgement))
-    _tell(track, tally, readers)
-    return weighed
+                    self.clicked = [*self.clicked, link]
+        return state, judgement
 
-
-def settle(track: Track, newest: int, send: TrackedSend, rules: RuleSet, window_ms: int) -> None:
-    """Settles the marks for which there is no room, and those that are old beside `newest`."""
-    marks, gone = track.marks, 0
-    since = newest - LATE_MS - max(rules.longest_ms, window_ms)
-    chars = sum(map(len, track.texts)) if len(marks) > LEAST else 0
-    tally: Tally | None = None
-    while gone < len(marks) and (
-        marks[gone].at < since
-        or len(marks) - gone > MARKS
-        or (chars > TEXTS_CHARS and len(marks) - gone > LEAST)
-    ):
-        mark = marks[gone]
-        gone += 1
-        if tally is None:
-            tally = track.settled = track.settled or Tally()
-        judgement = judge(track, mark, mark.state, rules)
-        _count(tally, mark, mark.state, judgement)
-        tally.until = max(tally.until, mark.at)
-        if not mark.state & REPEAT:
-            if mark.link < 0 and judgement.person:
-                readers = Readers(tally.known, tally.people, send.recipient_count)
-                _meet(readers, track, mark, judgement, rules)
-                tally.known, tally.people = readers.text, readers.people
-            if mark.at >= since:
-                track.readers[_digest(mark, track.texts)] = mark.at
-        if chars > TEXTS_CHARS:
-            chars = _chars(track, gone)
-    if gone:
-        del marks[:gone]
-        tidy(track)
-    if track.readers:
-        _forget_readers(track, window_ms)
-
-
-def begin(track: Track) -> None:
-    """Makes a track without marks ready for its first: all it counts is settled."""
-    if not track.marks and track.settled is None and track.send is not None:
-        counts = (track.opens, track.clicks, track.machine_opens, track.machine_clicks)
-        if any(counts) or track.repeats:
-            track.settled = Tally(
-                *counts,
-                track.repeats,
-                *(track.first_open_at, track.last_open_at),
-                *(track.first_click_at, track.last_click_at),
-                list(track.clicked),
-                track.forwards,
-            )
-
-
-def _copy(tally: Tally | None) -> Tally:
-    if tally is None:
-        return Tally()
-    return Tally(
-        *(tally.opens, tally.clicks, tally.machine_opens, tally.machine_clicks, tally.repeats),
-        *(tally.first_open_at, tally.last_open_at, tally.first_click_at, tally.last_click_at),
-        list(tally.clicked),
-        *(tally.forwards, tally.people, tally.known, tally.until),
-    )
-
-
-def _count(tally: Tally, mark: Mark, state: int, judgement: Judgement) -> None:
-    """Adds what a mark is to a tally."""
-    at = mark.at
-    if state & REPEAT:
-        tally.repeats += 1
-    elif mark.link < 0:
-        if not judgement.person:
-            tally.machine_opens += 1
-        elif state & FORWARD:
-            tally.forwards += 1
+    def meet(self, mark: Mark, shown: Shown, judgement: Judgement) -> bool:
+        """Notes who opened; whether it is one more than the mail has recipients."""
+        proxy = judgement.verdict == "proxy"
+        if proxy:  # of all behind a proxy the code is the same
+            code = readers.code_of("", judgement.reasons[0])
         else:
-            _count_open(tally, at)
-    elif not judgement.person:
-        tally.machine_clicks += 1
-    else:
-        if state & IMPLIES:
-            _count_open(tally, at)
-        tally.clicks += 1
-        tally.first_click_at = min(tally.first_click_at or at, at)
-        tally.last_click_at = max(tally.last_click_at, at)
-        if state & FIRST:
-            tally.clicked.append(mark.link)
+            code = readers.code_of(self._texts[mark.network], shown.family)
+        who = readers.who_is(self.known, code)
+        if not who:
+            self.known, self.people = readers.meet(
+                self.known, self.people, code, self._recipients, proxy=proxy
+            )
+            who = readers.who_is(self.known, code)
+        return who == readers.FORWARD
 
 
-def _count_open(tally: Tally, at: int) -> None:
-    tally.opens += 1
-    tally.first_open_at = min(tally.first_open_at or at, at)
-    tally.last_open_at = max(tally.last_open_at, at)
+def weigh_last(
+    track: Track, send: TrackedSend, rules: RuleSet, window_ms: int
+) -> tuple[int, Judgement]:
+    """State and verdict of the last mark, where those before it are what they were; counts it."""
+    marks, walk = track.marks, Walk(track, send, rules)
+    new = marks[-1]
+    repeat = 0
+    for mark in marks:
+        if mark.link < 0 and mark.state & PERSON and not mark.state & REPEAT:
+            walk.meet(mark, show(track, mark, rules), judge(track, mark, mark.state, rules))
+        if (
+            mark.at > new.at - window_ms
+            and mark.link == new.link
+            and not mark.state & REPEAT
+            and (mark.network, mark.agent) == (new.network, new.agent)
+            and mark.recipient == new.recipient
+            and mark is not new
+        ):
+            repeat = REPEAT
+    if not repeat and track.readers:
+        repeat = _repeats_settled(track, new, window_ms)
+    walk.opened, walk.clicked = track.first_open_at, track.clicked
+    state, judgement = walk.step(new, repeat)
+    count(track, new, state)
+    if state & PERSON:
+        _tell_readers(track, walk)
+    return state, judgement
 
 
-def _tell(track: Track, tally: Tally, readers: Readers) -> None:
-    """Makes a tally the track's counts."""
+def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int) -> Weighed:
+    """State and verdict of each mark; counts all anew. `window_ms` is that of repeats."""
+    walk = Walk(track, send, rules)
+    tally = _copy(track.settled or _NOTHING)
+    last: dict[tuple[int, int, int, int], int] = {}
+    weighed: Weighed = []
+    for mark in track.marks:
+        reader = (mark.link, mark.recipient, mark.network, mark.agent)
+        if mark.at - window_ms < tally.until and mark is not new:
+            repeat = mark.state & REPEAT
+        else:
+            before = last.get(reader)
+            repeat = REPEAT if before is not None and mark.at - before < window_ms else 0
+            if not repeat and track.readers:
+                repeat = _repeats_settled(track, mark, window_ms)
+        if not repeat:
+            last[reader] = mark.at
+        state, judgement = walk.step(mark, repeat)
+        count(tally, mark, state)
+        weighed.append((state, judgement))
     track.opens, track.clicks = tally.opens, tally.clicks
     track.machine_opens, track.machine_clicks = tally.machine_opens, tally.machine_clicks
     track.repeats, track.forwards = tally.repeats, tally.forwards
     track.first_open_at, track.last_open_at = tally.first_open_at, tally.last_open_at
     track.first_click_at, track.last_click_at = tally.first_click_at, tally.last_click_at
     track.clicked = tally.clicked
-    track.readers_about, track.readers_least = readers.about, readers.least
+    _tell_readers(track, walk)
+    return weighed
 
 
-def _meet(readers: Readers, track: Track, mark: Mark, judgement: Judgement, rules: RuleSet) -> bool:
-    """Notes who opened; whether it is one more than the mail has recipients."""
-    if judgement.verdict == "proxy":
-        return readers.add("", judgement.reasons[0], proxy=True)
-    family = show(track, mark, rules).family
-    return readers.add(track.texts[mark.network], family, proxy=False)
+def begin(track: Track) -> None:
+    """Makes a track without marks ready for its first: all it counts is settled."""
+    if track.settled is None:
+        counts = (track.opens, track.clicks, track.machine_opens, track.machine_clicks)
+        if any(counts) or track.repeats:
+            track.settled = _copy(track)
+
+
+def remembered_since(newest: int, rules: RuleSet, window_ms: int) -> int:
+    """From when on hits are marks when the newest is of that time."""
+    return newest - LATE_MS - max(rules.longest_ms, window_ms)
+
+
+def is_full(track: Track, since: int) -> bool:
+    """Whether some marks are to be settled."""
+    marks = track.marks
+    return marks[0].at < since or (
+        len(marks) > LEAST and (len(marks) > MARKS or sum(map(len, track.texts)) > TEXTS_CHARS)
+    )
+
+
+def settle(track: Track, since: int, send: TrackedSend, rules: RuleSet, window_ms: int) -> None:
+    """Settles the marks for which there is no room, and those from before `since`."""
+    marks, gone = track.marks, 0
+    chars = sum(map(len, track.texts)) if len(marks) > LEAST else 0
+    tally = track.settled
+    if tally is None:
+        tally = track.settled = Tally()
+    for mark in marks:
+        left = len(marks) - gone
+        if mark.at >= since and left <= MARKS and (chars <= TEXTS_CHARS or left <= LEAST):
+            break
+        gone += 1
+        state = mark.state
+        count(tally, mark, state)
+        if mark.at > tally.until:
+            tally.until = mark.at
+        if mark.link < 0 and state & PERSON and not state & REPEAT:
+            walk = Walk(track, send, rules)
+            walk.meet(mark, show(track, mark, rules), judge(track, mark, state, rules))
+            tally.known, tally.people = walk.known, walk.people
+        if mark.at >= since:
+            if not state & REPEAT:
+                track.readers[_digest(mark, track.texts)] = mark.at
+            if chars > TEXTS_CHARS:
+                chars = _chars(track, gone)
+    del marks[:gone]
+    tidy(track)
+    if track.readers:
+        _forget_readers(track, window_ms)
+
+
+_NOTHING = Tally()
+
+
+def _copy(tally: Tally | Track) -> Tally:
+    return Tally(
+        *(tally.opens, tally.clicks, tally.machine_opens, tally.machine_clicks, tally.repeats),
+        *(tally.first_open_at, tally.last_open_at, tally.first_click_at, tally.last_click_at),
+        list(tally.clicked),
+        tally.forwards,
+    )
+
+
+def count(tally: Tally | Track, mark: Mark, state: int) -> None:
+    """Adds what a mark is to the counts of a tally or a track."""
+    at = mark.at
+    if state & REPEAT:
+        tally.repeats += 1
+    elif mark.link < 0:
+        if not state & PERSON:
+            tally.machine_opens += 1
+        elif state & FORWARD:
+            tally.forwards += 1
+        else:
+            _count_open(tally, at)
+    elif not state & PERSON:
+        tally.machine_clicks += 1
+    else:
+        if state & IMPLIES:
+            _count_open(tally, at)
+        tally.clicks += 1
+        if not tally.first_click_at or at < tally.first_click_at:
+            tally.first_click_at = at
+        if at > tally.last_click_at:
+            tally.last_click_at = at
+        if state & FIRST:
+            tally.clicked.append(mark.link)
+
+
+def _count_open(tally: Tally | Track, at: int) -> None:
+    tally.opens += 1
+    if not tally.first_open_at or at < tally.first_open_at:
+        tally.first_open_at = at
+    if at > tally.last_open_at:
+        tally.last_open_at = at
+
+
+def _tell_readers(track: Track, walk: Walk) -> None:
+    track.readers_about = readers.about(walk.known)
+    track.readers_least = readers.least(walk.known, walk.people)
+
+
+def _repeats_settled(track: Track, mark: Mark, window_ms: int) -> int:
+    """The bit that says whether a mark repeats a hit that is settled."""
+    before = track.readers.get(_digest(mark, track.texts))
+    return REPEAT if before is not None and -window_ms < mark.at - before < window_ms else 0
 
 
 def _digest(mark: Mark, texts: list[str]) -> str:

@@ -138,12 +138,17 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, how sure it is (0 to 100), and why, the strongest reason first."""
+    """A verdict, how sure it is (0 to 100), and why, the strongest reason first.
+
+    Attributes:
+        told: the reasons as an event has them; not to be changed.
+    """
 
     verdict: Verdict
     score: int
     reasons: tuple[Reason, ...]
     person: bool
+    told: list[str]
 
 
 class RuleSet:
@@ -152,7 +157,11 @@ class RuleSet:
     def __init__(self, file: RuleFile) -> None:
         self.version = file.version
         self.burst = file.burst
-        self.times = file.times
+        times = file.times
+        self.read_ms, self.soon_ms = 1000 * times.read_s, 1000 * times.soon_s
+        self.follows_ms, self.clock_ms = 1000 * times.follows_s, 1000 * times.clock_s
+        self.sender_ms = 1000 * (times.sender_s + times.clock_s)
+        self.crowd = min(file.burst.links, file.burst.hits, file.burst.networks)
         self.longest_ms = 1000 * max(
             *(file.burst.links_s, file.burst.hits_s, file.burst.networks_s, file.times.follows_s),
         )
@@ -213,9 +222,8 @@ class RuleSet:
             (each for each in self.file.order if sums[each] >= self.file.threshold), "human"
         )
         score = 100 - max(0, *sums.values()) if verdict == "human" else min(100, sums[verdict])
-        return Judgement(
-            verdict, score, self._reasons(verdict, counted, signals), verdict in PERSON
-        )
+        reasons = self._reasons(verdict, counted, signals)
+        return Judgement(verdict, score, reasons, verdict in PERSON, [*reasons])
 
     def _reasons(
         self, verdict: Verdict, counted: Iterable[Reason], signals: tuple[Reason, ...]

@@ -15,13 +15,15 @@ LINK_BURST, HIT_BURST, NETWORK_BURST, BESIDE, AFTER_SELF, SOON, SENDER_NETWORK, 
     1 << bit for bit in range(8)
 )
 WIDE = 1 << 8  # its burst came from several networks
+PLAIN = 1 << 9  # by itself it is neither a machine's nor the sender's
+SCANS = 1 << 10  # by itself it is a scanner's
 
 # These are made anew when hits come besides.
-READ_BEFORE, REPEAT, FIRST, IMPLIES, FORWARD = (1 << bit for bit in range(9, 14))
+READ_BEFORE, REPEAT, FIRST, IMPLIES, FORWARD, PERSON = (1 << bit for bit in range(11, 17))
 
 BURST = LINK_BURST | HIT_BURST | NETWORK_BURST
 SENDER = SENDER_NETWORK | SENDER_AGENT
-LASTING = BURST | BESIDE | AFTER_SELF | SOON | SENDER | WIDE
+LASTING = BURST | BESIDE | AFTER_SELF | SOON | SENDER | WIDE | PLAIN | SCANS
 TOLD = REPEAT | FIRST | FORWARD  # fields of the event
 
 _SIGNALS: dict[int, Reason] = {

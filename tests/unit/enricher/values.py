@@ -10,7 +10,7 @@ from mailwake.contracts import Hit, Send, Track
 from mailwake.ids import HitStream
 from mailwake_enricher.decide import Outcome, Rules, take_hit, take_send
 
-MESSAGE = "0190f1a2b3c47d8e9f00112233445566"
+MESSAGE = f"{1_790_000_000_000 - 60_000:012x}7d8e9f00112233445566"
 RECIPIENT = "aa" * 16
 NOW = 1_790_000_000_000
 RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000, keep_ms=180 * 86_400_000)
