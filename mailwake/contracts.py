@@ -361,6 +361,28 @@ class Track(Struct, array_like=True):
     readers_least: Count = 0
 
 
+class Reclassified(Struct, frozen=True, omit_defaults=True):
+    """One mail judged anew, for the enricher to take over. Key: `message_id`.
+
+    A mail with very many changed events comes in several of these; the last has the track.
+
+    Attributes:
+        revision: of the track that stood when the mail was judged; of any other it says nothing.
+        rules_version: the rule set that judged.
+        events: those that change, each with a revision above what stood.
+        track: what all events of the mail come to; its `send`, `seen`, `waiting` and `revision`
+            are of no account.
+    """
+
+    message_id: Id
+    tenant: Tenant
+    revision: Revision
+    rules_version: Count
+    events: list[Event] = []
+    track: Track | None = None
+    v: Version = 1
+
+
 class Toggles(Struct, frozen=True):
     """What is to be tracked of one mail."""
 
@@ -543,3 +565,4 @@ TRACK: Codec[Track] = Codec(Track)
 PREFERENCE: Codec[Preference] = Codec(Preference)
 POLICY: Codec[Policy] = Codec(Policy)
 CONSENT: Codec[Consent] = Codec(Consent)
+RECLASSIFIED: Codec[Reclassified] = Codec(Reclassified)

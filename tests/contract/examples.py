@@ -28,6 +28,7 @@ CODECS: dict[str, Codec[Any]] = {
     "preference": contracts.PREFERENCE,
     "policy": contracts.POLICY,
     "consent": contracts.CONSENT,
+    "reclassified": contracts.RECLASSIFIED,
 }
 REASONS: tuple[str, ...] = get_args(RejectReason)
 

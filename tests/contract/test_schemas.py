@@ -28,6 +28,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "preference": contracts.Preference,
     "policy": contracts.Policy,
     "consent": contracts.Consent,
+    "reclassified": contracts.Reclassified,
 }
 ANNOTATIONS = {"title", "description", "$comment", "$id", "$schema", "$defs"}
 CONDITIONS = {"if", "then", "else"}
