@@ -24,7 +24,7 @@ from mailwake_enricher.meaning import (
     remembered_since,
     settle,
     weigh,
-    weigh_last,
+    weigh_alone,
 )
 from mailwake_enricher.rules import Judgement, RuleSet, packaged_rules
 from mailwake_enricher.seen import LAST, see
@@ -155,9 +155,10 @@ def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: 
     new = add_mark(track, hit, mode)
     note_itself(track, new, send, meaning)
     told = [mark.state for mark in marks]
-    added = len(marks) > 1 and note_company(track, new, send, meaning)
-    if new is marks[-1] and not added:
-        new.state, judgement = weigh_last(track, send, meaning, window)
+    late = hit.at < since
+    added = not late and len(marks) > 1 and note_company(track, new, send, meaning)
+    if late or (new is marks[-1] and not added):
+        new.state, judgement = weigh_alone(track, new, send, meaning, window)
         _tell_new(outcome, track, send, hit.message_id, new, judgement, meaning.version)
     else:
         weighed = weigh(track, new, send, meaning, window)

@@ -64,10 +64,14 @@ class Walk:
     Attributes:
         opened: when a person first opened the mail; 0 when none has.
         clicked: the links that persons have clicked.
+        openers: network and agent of persons' recent opens.
         known, people: the readers (`mailwake_enricher.readers`).
     """
 
-    __slots__ = ("_recipients", "_rules", "_texts", "clicked", "known", "opened", "people")
+    __slots__ = (
+        *("_recipients", "_rules", "_texts"),
+        *("clicked", "known", "opened", "openers", "people"),
+    )
 
     def __init__(self, track: Track, send: TrackedSend, rules: RuleSet) -> None:
         """Begins after what is settled."""
@@ -75,13 +79,14 @@ class Walk:
         self._texts, self._rules = track.texts, rules
         self._recipients = send.recipient_count
         self.opened, self.clicked = settled.first_open_at, settled.clicked
+        self.openers: list[tuple[int, int]] = []
         self.known, self.people = settled.known, settled.people
 
     def step(self, mark: Mark, repeat: int) -> tuple[int, Judgement]:
         """State and verdict of the next mark; `repeat` is its bit."""
         rules, texts, link, opened = self._rules, self._texts, mark.link, self.opened
         state = mark.state & LASTING | repeat
-        if state & BURST and not state & WIDE and opened and mark.at - opened >= rules.read_ms:
+        if state & BURST and not state & WIDE and self._was_read(mark):
             state |= READ_BEFORE
         shown = rules.show(texts[mark.agent], mark.asn, link >= 0, mark.flags)
         judgement = rules.judge(shown.reasons, state & SIGNALS)
@@ -90,6 +95,7 @@ class Walk:
             if repeat:
                 return state, judgement
             if link < 0:
+                self.openers.append((mark.network, mark.agent))
                 if self.meet(mark, shown, judgement):
                     state |= FORWARD
                 elif not opened:
@@ -103,6 +109,16 @@ class Walk:
                     state |= FIRST
                     self.clicked = [*self.clicked, link]
         return state, judgement
+
+    def _was_read(self, mark: Mark) -> bool:
+        """Whether a person had opened the mail before a burst that comes from one network.
+
+        A scanner's visit takes seconds and may begin with the pixel: an open counts that is older,
+        or of another network or program than the burst.
+        """
+        if self.opened and mark.at - self.opened >= self._rules.read_ms:
+            return True
+        return any(opener != (mark.network, mark.agent) for opener in self.openers)
 
     def meet(self, mark: Mark, shown: Shown, judgement: Judgement) -> bool:
         """Notes who opened; whether it is one more than the mail has recipients."""
@@ -120,18 +136,20 @@ class Walk:
         return who == readers.FORWARD
 
 
-def weigh_last(
-    track: Track, send: TrackedSend, rules: RuleSet, window_ms: int
+def weigh_alone(
+    track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int
 ) -> tuple[int, Judgement]:
-    """State and verdict of the last mark, where those before it are what they were; counts it."""
-    marks, walk = track.marks, Walk(track, send, rules)
-    new = marks[-1]
-    repeat = 0
-    for mark in marks:
+    """State and verdict of one mark, where the others are what they were; counts it.
+
+    So it is with the last mark, and with one that is so late that the others are told for good.
+    """
+    walk, repeat = Walk(track, send, rules), 0
+    for mark in track.marks:
         if mark.link < 0 and mark.state & PERSON and not mark.state & REPEAT:
+            walk.openers.append((mark.network, mark.agent))
             walk.meet(mark, show(track, mark, rules), judge(track, mark, mark.state, rules))
         if (
-            mark.at > new.at - window_ms
+            new.at - window_ms < mark.at <= new.at
             and mark.link == new.link
             and not mark.state & REPEAT
             and (mark.network, mark.agent) == (new.network, new.agent)
