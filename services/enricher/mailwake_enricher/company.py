@@ -141,9 +141,9 @@ def _note_beside(track: Track, new: Mark, around: list[Mark], rules: RuleSet) ->
         if mark.network != new.network or not low <= mark.at <= high or mark is new:
             continue
         if mark.agent == new.agent and mark.recipient == new.recipient:
-            if new.state & SCANS:
+            if new.state & SCANS and mark.state & PLAIN:
                 added |= _note([mark], BESIDE)
-            if mark.state & SCANS:
+            if mark.state & SCANS and new.state & PLAIN:
                 new.state |= BESIDE
         if new.state & mark.state & SENDER_NETWORK:
             if mark.at <= new.at and mark.state & SENDER == SENDER:

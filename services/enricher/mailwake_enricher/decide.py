@@ -63,6 +63,7 @@ class Outcome:
     """What came of a record's sends and hits beside the changed tracks.
 
     Attributes:
+        events: some in several revisions, in their order, where `revised` says so.
         mismatched: waiting hits whose tenant is not their send's.
     """
 
@@ -70,6 +71,7 @@ class Outcome:
     drops: list[DropReason] = field(default_factory=list)
     unmatched: list[tuple[Hit, UnmatchedReason]] = field(default_factory=list)
     mismatched: list[Hit] = field(default_factory=list)
+    revised: bool = False
 
 
 def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
@@ -210,6 +212,7 @@ def _tell_again(
     rules: RuleSet,
 ) -> None:
     """Tells those events of a mark again that are others than they were in the state it had."""
+    outcome.revised = True
     otherwise = judgement != judge(track, mark, was, rules)
     state, version = mark.state, rules.version
     if (otherwise or (was ^ state) & TOLD) if mark.revision else not state & REPEAT:

@@ -38,7 +38,7 @@ MARKS = 16
 LEAST = 5
 """So many marks are kept whatever their texts: what it takes to see a burst."""
 
-TEXTS_CHARS = 1000
+TEXTS_CHARS = 540
 """Most characters of the marks' texts, where more than `LEAST` marks have them. Sixteen marks and
 so many characters keep a track below 2 KB."""
 
@@ -46,7 +46,7 @@ LATE_MS = 480_000
 """Hits may be so late and are still taken for what they are. A hit stays a mark for so long and
 the longest window."""
 
-READERS_KEPT = 24
+READERS_KEPT = 8
 """Most settled events whose readers are remembered to tell repeats."""
 
 Weighed = list[tuple[int, Judgement]]
@@ -170,12 +170,13 @@ def weigh_alone(
 def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int) -> Weighed:
     """State and verdict of each mark; counts all anew. `window_ms` is that of repeats."""
     walk = Walk(track, send, rules)
-    tally = _copy(track.settled or _NOTHING)
+    settled = track.settled or _NOTHING
+    tally = _copy(settled)
     last: dict[tuple[int, int, int, int], int] = {}
     weighed: Weighed = []
     for mark in track.marks:
         reader = (mark.link, mark.recipient, mark.network, mark.agent)
-        if mark.at - window_ms < tally.until and mark is not new:
+        if mark.at - window_ms < settled.until and mark is not new:
             repeat = mark.state & REPEAT
         else:
             before = last.get(reader)
@@ -253,6 +254,7 @@ _NOTHING = Tally()
 
 
 def _copy(tally: Tally | Track) -> Tally:
+    """The counts alone."""
     return Tally(
         *(tally.opens, tally.clicks, tally.machine_opens, tally.machine_clicks, tally.repeats),
         *(tally.first_open_at, tally.last_open_at, tally.first_click_at, tally.last_click_at),
