@@ -16,7 +16,7 @@ from hashlib import blake2b
 
 from mailwake.contracts import Mark, Tally, Track, TrackedSend
 from mailwake_enricher import readers
-from mailwake_enricher.marks import show, tidy
+from mailwake_enricher.marks import tidy
 from mailwake_enricher.rules import Judgement, RuleSet, Shown
 from mailwake_enricher.signs import (
     BURST,
@@ -55,7 +55,7 @@ Weighed = list[tuple[int, Judgement]]
 
 def judge(track: Track, mark: Mark, state: int, rules: RuleSet) -> Judgement:
     """The verdict of a mark in a state."""
-    return rules.judge(show(track, mark, rules).reasons, state & SIGNALS)
+    return _weigh(track.texts, mark, state, rules)[1]
 
 
 class Walk:
@@ -88,8 +88,7 @@ class Walk:
         state = mark.state & LASTING | repeat
         if state & BURST and not state & WIDE and self._was_read(mark):
             state |= READ_BEFORE
-        shown = rules.show(texts[mark.agent], mark.asn, link >= 0, mark.flags)
-        judgement = rules.judge(shown.reasons, state & SIGNALS)
+        shown, judgement = _weigh(texts, mark, state, rules)
         if judgement.person:
             state |= PERSON
             if repeat:
@@ -122,15 +121,15 @@ class Walk:
 
     def meet(self, mark: Mark, shown: Shown, judgement: Judgement) -> bool:
         """Notes who opened; whether it is one more than the mail has recipients."""
-        proxy = judgement.verdict == "proxy"
-        if proxy:  # of all behind a proxy the code is the same
-            code = readers.code_of("", judgement.reasons[0])
-        else:
-            code = readers.code_of(self._texts[mark.network], shown.family)
+        code = _reader(self._texts, mark, shown, judgement)
         who = readers.who_is(self.known, code)
         if not who:
             self.known, self.people = readers.meet(
-                self.known, self.people, code, self._recipients, proxy=proxy
+                self.known,
+                self.people,
+                code,
+                self._recipients,
+                proxy=judgement.verdict == "proxy",
             )
             who = readers.who_is(self.known, code)
         return who == readers.FORWARD
@@ -143,18 +142,21 @@ def weigh_alone(
 
     So it is with the last mark, and with one that is so late that the others are told for good.
     """
-    walk, repeat = Walk(track, send, rules), 0
+    walk, repeat, since = Walk(track, send, rules), 0, new.at - window_ms
+    opens = new.link < 0
     for mark in track.marks:
-        if mark.link < 0 and mark.state & PERSON and not mark.state & REPEAT:
+        if mark.state & REPEAT or mark is new:
+            continue
+        if mark.link < 0 and mark.state & PERSON and (opens or new.state & BURST):
             walk.openers.append((mark.network, mark.agent))
-            walk.meet(mark, show(track, mark, rules), judge(track, mark, mark.state, rules))
+            if opens:
+                walk.meet(mark, *_weigh(track.texts, mark, mark.state, rules))
         if (
-            new.at - window_ms < mark.at <= new.at
+            since < mark.at <= new.at
             and mark.link == new.link
-            and not mark.state & REPEAT
-            and (mark.network, mark.agent) == (new.network, new.agent)
+            and mark.network == new.network
+            and mark.agent == new.agent
             and mark.recipient == new.recipient
-            and mark is not new
         ):
             repeat = REPEAT
     if not repeat and track.readers:
@@ -162,7 +164,7 @@ def weigh_alone(
     walk.opened, walk.clicked = track.first_open_at, track.clicked
     state, judgement = walk.step(new, repeat)
     count(track, new, state)
-    if state & PERSON:
+    if opens and state & PERSON:
         _tell_readers(track, walk)
     return state, judgement
 
@@ -236,9 +238,11 @@ def settle(track: Track, since: int, send: TrackedSend, rules: RuleSet, window_m
         if mark.at > tally.until:
             tally.until = mark.at
         if mark.link < 0 and state & PERSON and not state & REPEAT:
-            walk = Walk(track, send, rules)
-            walk.meet(mark, show(track, mark, rules), judge(track, mark, state, rules))
-            tally.known, tally.people = walk.known, walk.people
+            seen = _weigh(track.texts, mark, state, rules)
+            if not readers.who_is(tally.known, _reader(track.texts, mark, *seen)):
+                walk = Walk(track, send, rules)
+                walk.meet(mark, *seen)
+                tally.known, tally.people = walk.known, walk.people
         if mark.at >= since:
             if not state & REPEAT:
                 track.readers[_digest(mark, track.texts)] = mark.at
@@ -295,6 +299,17 @@ def _count_open(tally: Tally | Track, at: int) -> None:
         tally.first_open_at = at
     if at > tally.last_open_at:
         tally.last_open_at = at
+
+
+def _weigh(texts: list[str], mark: Mark, state: int, rules: RuleSet) -> tuple[Shown, Judgement]:
+    return rules.weigh(texts[mark.agent], mark.asn, mark.link >= 0, mark.flags, state & SIGNALS)
+
+
+def _reader(texts: list[str], mark: Mark, shown: Shown, judgement: Judgement) -> str:
+    """The code of who opened; of all behind a proxy it is the same."""
+    if judgement.verdict == "proxy":
+        return readers.code_of("", judgement.reasons[0])
+    return readers.code_of(texts[mark.network], shown.family)
 
 
 def _tell_readers(track: Track, walk: Walk) -> None:
