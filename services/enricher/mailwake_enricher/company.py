@@ -26,12 +26,12 @@ from mailwake_enricher.signs import (
 )
 
 
-def note_itself(track: Track, mark: Mark, send: TrackedSend, rules: RuleSet) -> None:
+def note_itself(texts: list[str], mark: Mark, send: TrackedSend, rules: RuleSet) -> None:
     """Notes what a hit is by itself, and how it stands to its sender and to the time of sending.
 
     That time is by the sender's clock, which may be wrong.
     """
-    texts, state = track.texts, 0
+    state = 0
     shown = rules.show(texts[mark.agent], mark.asn, mark.link >= 0, mark.flags)
     since = mark.at - send.sent_at
     if -rules.clock_ms <= since < rules.soon_ms:

@@ -12,6 +12,7 @@ repeat a settled one stays what it was.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from mailwake.contracts import Mark, Tally, Track, TrackedSend
@@ -53,9 +54,9 @@ Weighed = list[tuple[int, Judgement]]
 """State and verdict of each mark."""
 
 
-def judge(track: Track, mark: Mark, state: int, rules: RuleSet) -> Judgement:
-    """The verdict of a mark in a state."""
-    return _weigh(track.texts, mark, state, rules)[1]
+def judge(texts: list[str], mark: Mark, state: int, rules: RuleSet) -> tuple[Shown, Judgement]:
+    """What a mark's hit shows by itself, and its verdict in a state."""
+    return rules.weigh(texts[mark.agent], mark.asn, mark.link >= 0, mark.flags, state & SIGNALS)
 
 
 class Walk:
@@ -73,10 +74,9 @@ class Walk:
         *("clicked", "known", "opened", "openers", "people"),
     )
 
-    def __init__(self, track: Track, send: TrackedSend, rules: RuleSet) -> None:
+    def __init__(self, settled: Tally, texts: list[str], send: TrackedSend, rules: RuleSet) -> None:
         """Begins after what is settled."""
-        settled = track.settled or _NOTHING
-        self._texts, self._rules = track.texts, rules
+        self._texts, self._rules = texts, rules
         self._recipients = send.recipient_count
         self.opened, self.clicked = settled.first_open_at, settled.clicked
         self.openers: list[tuple[int, int]] = []
@@ -88,7 +88,7 @@ class Walk:
         state = mark.state & LASTING | repeat
         if state & BURST and not state & WIDE and self._was_read(mark):
             state |= READ_BEFORE
-        shown, judgement = _weigh(texts, mark, state, rules)
+        shown, judgement = judge(texts, mark, state, rules)
         if judgement.person:
             state |= PERSON
             if repeat:
@@ -136,21 +136,22 @@ class Walk:
 
 
 def weigh_alone(
-    track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int
-) -> tuple[int, Judgement]:
-    """State and verdict of one mark, where the others are what they were; counts it.
-
-    So it is with the last mark, and with one that is so late that the others are told for good.
-    """
-    walk, repeat, since = Walk(track, send, rules), 0, new.at - window_ms
-    opens = new.link < 0
-    for mark in track.marks:
+    track: Track,
+    texts: list[str],
+    new: Mark,
+    marks: Sequence[Mark],
+    send: TrackedSend,
+    rules: RuleSet,
+    window_ms: int,
+) -> Judgement:
+    """Gives one mark its state, where `marks`, those before it, stay what they were; counts it."""
+    repeat, since, opens = 0, new.at - window_ms, new.link < 0
+    before: list[Mark] = []
+    for mark in marks:
         if mark.state & REPEAT or mark is new:
             continue
-        if mark.link < 0 and mark.state & PERSON and (opens or new.state & BURST):
-            walk.openers.append((mark.network, mark.agent))
-            if opens:
-                walk.meet(mark, *_weigh(track.texts, mark, mark.state, rules))
+        if mark.link < 0 and mark.state & PERSON:
+            before.append(mark)
         if (
             since < mark.at <= new.at
             and mark.link == new.link
@@ -160,19 +161,24 @@ def weigh_alone(
         ):
             repeat = REPEAT
     if not repeat and track.readers:
-        repeat = _repeats_settled(track, new, window_ms)
+        repeat = _repeats_settled(track, texts, new, window_ms)
+    walk = Walk(track.settled or _NOTHING, texts, send, rules)
     walk.opened, walk.clicked = track.first_open_at, track.clicked
-    state, judgement = walk.step(new, repeat)
-    count(track, new, state)
-    if opens and state & PERSON:
+    if before and (opens or new.state & BURST):
+        for mark in before:
+            walk.openers.append((mark.network, mark.agent))
+            walk.meet(mark, *judge(texts, mark, mark.state, rules))
+    new.state, judgement = walk.step(new, repeat)
+    _count(track, new, new.state)
+    if opens and new.state & PERSON:
         _tell_readers(track, walk)
-    return state, judgement
+    return judgement
 
 
 def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int) -> Weighed:
     """State and verdict of each mark; counts all anew. `window_ms` is that of repeats."""
-    walk = Walk(track, send, rules)
     settled = track.settled or _NOTHING
+    walk = Walk(settled, track.texts, send, rules)
     tally = _copy(settled)
     last: dict[tuple[int, int, int, int], int] = {}
     weighed: Weighed = []
@@ -184,11 +190,11 @@ def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms:
             before = last.get(reader)
             repeat = REPEAT if before is not None and mark.at - before < window_ms else 0
             if not repeat and track.readers:
-                repeat = _repeats_settled(track, mark, window_ms)
+                repeat = _repeats_settled(track, track.texts, mark, window_ms)
         if not repeat:
             last[reader] = mark.at
         state, judgement = walk.step(mark, repeat)
-        count(tally, mark, state)
+        _count(tally, mark, state)
         weighed.append((state, judgement))
     track.opens, track.clicks = tally.opens, tally.clicks
     track.machine_opens, track.machine_clicks = tally.machine_opens, tally.machine_clicks
@@ -213,45 +219,47 @@ def remembered_since(newest: int, rules: RuleSet, window_ms: int) -> int:
     return newest - LATE_MS - max(rules.longest_ms, window_ms)
 
 
-def is_full(track: Track, since: int) -> bool:
-    """Whether some marks are to be settled."""
-    marks = track.marks
-    return marks[0].at < since or (
-        len(marks) > LEAST and (len(marks) > MARKS or sum(map(len, track.texts)) > TEXTS_CHARS)
-    )
-
-
 def settle(track: Track, since: int, send: TrackedSend, rules: RuleSet, window_ms: int) -> None:
     """Settles the marks for which there is no room, and those from before `since`."""
-    marks, gone = track.marks, 0
-    chars = sum(map(len, track.texts)) if len(marks) > LEAST else 0
-    tally = track.settled
-    if tally is None:
-        tally = track.settled = Tally()
+    marks, texts, gone = track.marks, track.texts, 0
+    chars = sum(map(len, texts)) if len(marks) > LEAST else 0
     for mark in marks:
         left = len(marks) - gone
-        if mark.at >= since and left <= MARKS and (chars <= TEXTS_CHARS or left <= LEAST):
-            break
-        gone += 1
-        state = mark.state
-        count(tally, mark, state)
-        if mark.at > tally.until:
-            tally.until = mark.at
-        if mark.link < 0 and state & PERSON and not state & REPEAT:
-            seen = _weigh(track.texts, mark, state, rules)
-            if not readers.who_is(tally.known, _reader(track.texts, mark, *seen)):
-                walk = Walk(track, send, rules)
-                walk.meet(mark, *seen)
-                tally.known, tally.people = walk.known, walk.people
         if mark.at >= since:
-            if not state & REPEAT:
-                track.readers[_digest(mark, track.texts)] = mark.at
-            if chars > TEXTS_CHARS:
-                chars = _chars(track, gone)
-    del marks[:gone]
-    tidy(track)
+            if left <= MARKS and (chars <= TEXTS_CHARS or left <= LEAST):
+                break
+            if not mark.state & REPEAT:
+                track.readers[_digest(mark, texts)] = mark.at
+        gone += 1
+        settle_mark(track, texts, mark, send, rules)
+        if chars > TEXTS_CHARS:
+            chars = _chars(texts, marks[gone:])
+    if gone == len(marks):
+        marks.clear()
+        track.texts = []
+    elif gone:
+        del marks[:gone]
+        tidy(track)
     if track.readers:
         _forget_readers(track, window_ms)
+
+
+def settle_mark(
+    track: Track, texts: list[str], mark: Mark, send: TrackedSend, rules: RuleSet
+) -> None:
+    """Adds a mark to what is settled."""
+    tally, state = track.settled, mark.state
+    if tally is None:
+        tally = track.settled = Tally()
+    _count(tally, mark, state)
+    if mark.at > tally.until:
+        tally.until = mark.at
+    if mark.link < 0 and state & PERSON and not state & REPEAT:
+        seen = judge(texts, mark, state, rules)
+        if not readers.who_is(tally.known, _reader(texts, mark, *seen)):
+            walk = Walk(tally, texts, send, rules)
+            walk.meet(mark, *seen)
+            tally.known, tally.people = walk.known, walk.people
 
 
 _NOTHING = Tally()
@@ -267,7 +275,7 @@ def _copy(tally: Tally | Track) -> Tally:
     )
 
 
-def count(tally: Tally | Track, mark: Mark, state: int) -> None:
+def _count(tally: Tally | Track, mark: Mark, state: int) -> None:
     """Adds what a mark is to the counts of a tally or a track."""
     at = mark.at
     if state & REPEAT:
@@ -301,10 +309,6 @@ def _count_open(tally: Tally | Track, at: int) -> None:
         tally.last_open_at = at
 
 
-def _weigh(texts: list[str], mark: Mark, state: int, rules: RuleSet) -> tuple[Shown, Judgement]:
-    return rules.weigh(texts[mark.agent], mark.asn, mark.link >= 0, mark.flags, state & SIGNALS)
-
-
 def _reader(texts: list[str], mark: Mark, shown: Shown, judgement: Judgement) -> str:
     """The code of who opened; of all behind a proxy it is the same."""
     if judgement.verdict == "proxy":
@@ -317,9 +321,9 @@ def _tell_readers(track: Track, walk: Walk) -> None:
     track.readers_least = readers.least(walk.known, walk.people)
 
 
-def _repeats_settled(track: Track, mark: Mark, window_ms: int) -> int:
+def _repeats_settled(track: Track, texts: list[str], mark: Mark, window_ms: int) -> int:
     """The bit that says whether a mark repeats a hit that is settled."""
-    before = track.readers.get(_digest(mark, track.texts))
+    before = track.readers.get(_digest(mark, texts))
     return REPEAT if before is not None and -window_ms < mark.at - before < window_ms else 0
 
 
@@ -337,11 +341,7 @@ def _forget_readers(track: Track, window_ms: int) -> None:
     track.readers = {reader: at for at, reader in kept[-READERS_KEPT:]}
 
 
-def _chars(track: Track, gone: int) -> int:
-    """The characters of the texts that the marks from `gone` on point to."""
-    used = {
-        place
-        for mark in track.marks[gone:]
-        for place in (mark.stream, mark.network, mark.agent, mark.target)
-    }
-    return sum(len(track.texts[place]) for place in used)
+def _chars(texts: list[str], marks: list[Mark]) -> int:
+    """The characters of the texts that these marks point to."""
+    used = {each for mark in marks for each in (mark.stream, mark.network, mark.agent, mark.target)}
+    return sum(len(texts[place]) for place in used)
