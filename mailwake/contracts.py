@@ -7,7 +7,8 @@ topic holds one object a record.
 
 Readers are tolerant: a field they do not know is passed over, so that fields can be added within a
 version. Times are milliseconds since the Unix epoch by the clock of the one who writes; ids are
-described in `mailwake.ids`.
+described in `mailwake.ids`. Values that are made by the million are not watched by Python's garbage
+collector (`gc=False`): none refers to itself.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class Display(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
-class Hit(Struct, frozen=True, omit_defaults=True):
+class Hit(Struct, frozen=True, omit_defaults=True, gc=False):
     """One raw request for a pixel or a link, as the edge saw it. Key: `message_id`.
 
     Attributes:
@@ -165,7 +166,7 @@ class Hit(Struct, frozen=True, omit_defaults=True):
             raise ValueError("`link` and `target` belong to a click and to nothing else")
 
 
-class Event(Struct, frozen=True, omit_defaults=True):
+class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     """One open or click after joining, deduplicating and classifying. Key: `message_id`.
 
     Attributes:
@@ -239,7 +240,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
-class TrackedSend(Struct, frozen=True, array_like=True):
+class TrackedSend(Struct, frozen=True, array_like=True, gc=False):
     """What deciding needs of a send; an array in a track.
 
     Attributes:
@@ -259,7 +260,7 @@ class TrackedSend(Struct, frozen=True, array_like=True):
     sender_agent: str = ""
 
 
-class Mark(Struct, array_like=True):
+class Mark(Struct, array_like=True, gc=False):
     """A recent hit as a track keeps it while its event may still be revised; an array.
 
     Attributes:
@@ -287,7 +288,7 @@ class Mark(Struct, array_like=True):
     implied: Count = 0
 
 
-class Tally(Struct, array_like=True):
+class Tally(Struct, array_like=True, gc=False):
     """What events come to; an array. The fields are those of `Track`, and besides:
 
     Attributes:
@@ -312,7 +313,7 @@ class Tally(Struct, array_like=True):
     until: Millis = 0
 
 
-class Track(Struct, array_like=True):
+class Track(Struct, array_like=True, gc=False):
     """The running state of one sent mail; key `message_id`. An array, for it is read and written
     at every hit (docs/decisions/0003-the-track.md).
 

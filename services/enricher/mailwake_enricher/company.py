@@ -26,12 +26,12 @@ from mailwake_enricher.signs import (
 )
 
 
-def note_itself(track: Track, mark: Mark, send: TrackedSend, rules: RuleSet) -> None:
+def note_itself(texts: list[str], mark: Mark, send: TrackedSend, rules: RuleSet) -> None:
     """Notes what a hit is by itself, and how it stands to its sender and to the time of sending.
 
     That time is by the sender's clock, which may be wrong.
     """
-    texts, state = track.texts, 0
+    state = 0
     shown = rules.show(texts[mark.agent], mark.asn, mark.link >= 0, mark.flags)
     since = mark.at - send.sent_at
     if -rules.clock_ms <= since < rules.soon_ms:
@@ -65,8 +65,8 @@ def note_company(track: Track, new: Mark, send: TrackedSend, rules: RuleSet) -> 
         recipient = new.recipient
         crowd = [mark for mark in around if mark.state & PLAIN and mark.recipient == recipient]
         if len(crowd) >= rules.crowd:
-            # A body that went to several is read by several at a time: more is allowed, and what
-            # one of them fetches is told by the network.
+            # A body that went to several is read by several at a time: each may add one more, and
+            # what one of them fetches is told by the network.
             shared = recipient == 0 and send.recipient_count > 1
             more = send.recipient_count - 1 if shared else 0
             place = next(at for at, mark in enumerate(crowd) if mark is new)
@@ -87,20 +87,39 @@ def _note_burst(crowd: list[Mark], rules: RuleSet, more: int) -> bool:
         added |= _note(around, NETWORK_BURST | WIDE)
     since = last.at - burst.hits_s * 1000
     paced = [mark for mark in crowd if mark.at >= since]
-    if more:
-        paced = [mark for mark in paced if mark.network == last.network]
-    if len(paced) >= burst.hits + more:
-        # The same request counts twice at the most: who loads a mail again and again is a person.
-        requests = Counter((mark.link, mark.network, mark.agent) for mark in paced)
-        if sum(min(2, count) for count in requests.values()) >= burst.hits + more:
-            added |= _note(paced, HIT_BURST | wide)
+    if _requests(paced) >= burst.hits + more:
+        added |= _note(paced, HIT_BURST | wide)
+    elif more:
+        mine = [mark for mark in paced if _is_of(mark, last)]
+        if _requests(mine) >= burst.hits:
+            added |= _note(mine, HIT_BURST)
     since = last.at - burst.links_s * 1000
     linked = [mark for mark in crowd if mark.at >= since]
-    if more:
-        linked = [mark for mark in linked if mark.network == last.network]
-    if len({mark.link for mark in linked if mark.link >= 0}) >= burst.links:
+    if _links(linked) >= burst.links + more:
         added |= _note(linked, LINK_BURST | wide)
+    elif more:
+        mine = [mark for mark in linked if mark.network == last.network]
+        if _links(mine) >= burst.links:
+            added |= _note(mine, LINK_BURST)
     return added
+
+
+def _is_of(mark: Mark, other: Mark) -> bool:
+    return mark.network == other.network and mark.agent == other.agent
+
+
+def _links(marks: list[Mark]) -> int:
+    """How many links these fetched."""
+    return len({mark.link for mark in marks if mark.link >= 0})
+
+
+def _requests(marks: list[Mark]) -> int:
+    """How many requests these made. The same one counts twice at the most: who loads a mail again
+    and again is a person."""
+    if len(marks) < 3:
+        return len(marks)
+    counts = Counter((mark.link, mark.network, mark.agent) for mark in marks)
+    return sum(min(2, count) for count in counts.values())
 
 
 def _note(marks: list[Mark], bits: int) -> bool:
@@ -122,9 +141,9 @@ def _note_beside(track: Track, new: Mark, around: list[Mark], rules: RuleSet) ->
         if mark.network != new.network or not low <= mark.at <= high or mark is new:
             continue
         if mark.agent == new.agent and mark.recipient == new.recipient:
-            if new.state & SCANS:
+            if new.state & SCANS and mark.state & PLAIN:
                 added |= _note([mark], BESIDE)
-            if mark.state & SCANS:
+            if mark.state & SCANS and new.state & PLAIN:
                 new.state |= BESIDE
         if new.state & mark.state & SENDER_NETWORK:
             if mark.at <= new.at and mark.state & SENDER == SENDER:

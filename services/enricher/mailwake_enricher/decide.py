@@ -16,15 +16,16 @@ from msgspec.structs import replace
 from mailwake.contracts import Event, Hit, Kind, Mark, Mode, Send, Track, TrackedSend
 from mailwake.ids import event_id, message_time
 from mailwake_enricher.company import note_company, note_itself
-from mailwake_enricher.marks import add_mark, hit_id_of
+from mailwake_enricher.marks import hit_id_of, insert_mark, make_mark
 from mailwake_enricher.meaning import (
+    LEAST,
     begin,
-    is_full,
     judge,
     remembered_since,
     settle,
+    settle_mark,
     weigh,
-    weigh_last,
+    weigh_alone,
 )
 from mailwake_enricher.rules import Judgement, RuleSet, packaged_rules
 from mailwake_enricher.seen import LAST, see
@@ -63,6 +64,7 @@ class Outcome:
     """What came of a record's sends and hits beside the changed tracks.
 
     Attributes:
+        events: some in several revisions, in their order, where `revised` says so.
         mismatched: waiting hits whose tenant is not their send's.
     """
 
@@ -70,6 +72,7 @@ class Outcome:
     drops: list[DropReason] = field(default_factory=list)
     unmatched: list[tuple[Hit, UnmatchedReason]] = field(default_factory=list)
     mismatched: list[Hit] = field(default_factory=list)
+    revised: bool = False
 
 
 def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
@@ -145,29 +148,38 @@ def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: 
         return
     mode: Mode = "anonymous" if "anonymous" in (hit.mode, send.mode) else "identified"
     meaning, window, marks = rules.meaning, rules.repeat_window_ms, track.marks
+    since = 0
     if marks:
         since = remembered_since(max(hit.at, marks[-1].at), meaning, window)
         if marks[0].at < since:
             settle(track, since, send, meaning, window)
     else:
-        since = 0
         begin(track)
-    new = add_mark(track, hit, mode)
-    note_itself(track, new, send, meaning)
+    # A hit from before all marks changes nothing of them: it is settled at once.
+    late = hit.at < since
+    texts = [] if late else track.texts
+    new = make_mark(texts, hit, mode)
+    note_itself(texts, new, send, meaning)
+    if late:
+        judgement = weigh_alone(track, texts, new, (), send, meaning, window)
+        _tell_new(outcome, texts, send, hit, new, judgement, meaning.version)
+        settle_mark(track, texts, new, send, meaning)
+        return
+    insert_mark(track, new)
     told = [mark.state for mark in marks]
     added = len(marks) > 1 and note_company(track, new, send, meaning)
     if new is marks[-1] and not added:
-        new.state, judgement = weigh_last(track, send, meaning, window)
-        _tell_new(outcome, track, send, hit.message_id, new, judgement, meaning.version)
+        judgement = weigh_alone(track, texts, new, marks, send, meaning, window)
+        _tell_new(outcome, texts, send, hit, new, judgement, meaning.version)
     else:
         weighed = weigh(track, new, send, meaning, window)
         for mark, was, (state, judgement) in zip(marks, told, weighed, strict=True):
             mark.state = state
             if mark is new:
-                _tell_new(outcome, track, send, hit.message_id, mark, judgement, meaning.version)
+                _tell_new(outcome, texts, send, hit, mark, judgement, meaning.version)
             elif state != was:
-                _tell_again(outcome, track, send, hit.message_id, mark, was, judgement, meaning)
-    if is_full(track, since):
+                _tell_again(outcome, texts, send, hit.message_id, mark, was, judgement, meaning)
+    if len(marks) > LEAST:
         settle(track, since, send, meaning, window)
 
 
@@ -180,9 +192,9 @@ def _has_room(track: Track, hit: Hit) -> bool:
 
 def _tell_new(
     outcome: Outcome,
-    track: Track,
+    texts: list[str],
     send: TrackedSend,
-    message_id: str,
+    hit: Hit,
     mark: Mark,
     judgement: Judgement,
     version: int,
@@ -192,15 +204,16 @@ def _tell_new(
         outcome.drops.append("repeat")
         return
     mark.revision = 1
-    outcome.events.append(_event(track, send, message_id, mark, judgement, version))
+    event = _event(texts, send, hit.message_id, hit.hit_id, mark, judgement, version)
+    outcome.events.append(event)
     if mark.state & IMPLIES:
         mark.implied = 1
-        outcome.events.append(_implied(track, send, message_id, mark, judgement, version))
+        outcome.events.append(_implied(event, mark, judgement))
 
 
 def _tell_again(
     outcome: Outcome,
-    track: Track,
+    texts: list[str],
     send: TrackedSend,
     message_id: str,
     mark: Mark,
@@ -209,27 +222,32 @@ def _tell_again(
     rules: RuleSet,
 ) -> None:
     """Tells those events of a mark again that are others than they were in the state it had."""
-    otherwise = judgement != judge(track, mark, was, rules)
-    state, version = mark.state, rules.version
-    if (otherwise or (was ^ state) & TOLD) if mark.revision else not state & REPEAT:
+    outcome.revised = True
+    otherwise = judgement != judge(texts, mark, was, rules)[1]
+    state, hit_id = mark.state, hit_id_of(texts, mark)
+    tells = otherwise or (was ^ state) & TOLD
+    if tells if mark.revision else not state & REPEAT:
         mark.revision += 1
-        outcome.events.append(_event(track, send, message_id, mark, judgement, version))
+        outcome.events.append(
+            _event(texts, send, message_id, hit_id, mark, judgement, rules.version)
+        )
     if (was ^ state) & IMPLIES or (state & IMPLIES and otherwise):
         mark.implied += 1
-        outcome.events.append(_implied(track, send, message_id, mark, judgement, version))
+        click = _event(texts, send, message_id, hit_id, mark, judgement, rules.version)
+        outcome.events.append(_implied(click, mark, judgement))
 
 
 def _event(
-    track: Track,
+    texts: list[str],
     send: TrackedSend,
     message_id: str,
+    hit_id: str,
     mark: Mark,
     judgement: Judgement,
     version: int,
 ) -> Event:
     """The event of a mark."""
-    texts, state, link = track.texts, mark.state, mark.link
-    hit_id = hit_id_of(track, mark)
+    state, link = mark.state, mark.link
     kind: Kind = "open" if link < 0 else "click"
     anonymous, forward = bool(mark.flags & WITHHELD), bool(state & FORWARD)
     return Event(
@@ -262,16 +280,8 @@ def _event(
     )
 
 
-def _implied(
-    track: Track,
-    send: TrackedSend,
-    message_id: str,
-    mark: Mark,
-    judgement: Judgement,
-    version: int,
-) -> Event:
+def _implied(click: Event, mark: Mark, judgement: Judgement) -> Event:
     """The open that a click implies; where it does so no more, a repeat of the open seen since."""
-    click = _event(track, send, message_id, mark, judgement, version)
     wanted = bool(mark.state & IMPLIES)
     return replace(
         click,

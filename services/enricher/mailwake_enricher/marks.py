@@ -10,23 +10,19 @@ from bisect import insort
 
 from mailwake.contracts import Hit, Mark, Mode, Track
 from mailwake.ids import split_hit_id
-from mailwake_enricher.rules import RuleSet, Shown
 from mailwake_enricher.signs import AHEAD, HEAD, REFERER, WITHHELD
 
 AHEAD_WORDS = ("prefetch", "preview", "prerender")
 """What the headers Sec-Purpose, Purpose, X-Purpose and X-Moz hold of a request made in advance."""
 
 
-def add_mark(track: Track, hit: Hit, mode: Mode) -> Mark:
-    """Makes a hit's mark and puts it in its place: by time, of the same time by hit_id.
+def make_mark(texts: list[str], hit: Hit, mode: Mode) -> Mark:
+    """A hit's mark, its texts among `texts`.
 
     In mode anonymous it keeps neither recipient nor anything of the reader.
     """
     stream, number = split_hit_id(hit.hit_id)
-    marks, texts = track.marks, track.texts
-    flags = 0
-    if hit.method == "HEAD":
-        flags |= HEAD
+    flags = HEAD if hit.method == "HEAD" else 0
     if hit.purpose and any(word in hit.purpose.lower() for word in AHEAD_WORDS):
         flags |= AHEAD
     if mode == "anonymous":
@@ -39,12 +35,10 @@ def add_mark(track: Track, hit: Hit, mode: Mode) -> Mark:
         recipient, asn, network, agent = hit.recipient, hit.asn, hit.network, hit.agent
     link = -1 if hit.link is None else hit.link
     target = hit.target or ""
-    if not marks and len({stream, network, agent, target}) == 4:
-        track.texts = [stream, network, agent, target]
-        mark = Mark(hit.at, 0, number, link, recipient, flags, asn, 1, 2, 3)
-        marks.append(mark)
-        return mark
-    mark = Mark(
+    if not texts and len({stream, network, agent, target}) == 4:
+        texts += (stream, network, agent, target)
+        return Mark(hit.at, 0, number, link, recipient, flags, asn, 1, 2, 3)
+    return Mark(
         hit.at,
         _place(texts, stream),
         number,
@@ -56,11 +50,15 @@ def add_mark(track: Track, hit: Hit, mode: Mode) -> Mark:
         _place(texts, agent),
         _place(texts, target),
     )
+
+
+def insert_mark(track: Track, mark: Mark) -> None:
+    """Puts a mark in its place among the track's: by time, of the same time by hit_id."""
+    marks, texts = track.marks, track.texts
     if not marks or marks[-1].at < mark.at:
         marks.append(mark)
     else:
         insort(marks, mark, key=lambda each: (each.at, texts[each.stream], each.number))
-    return mark
 
 
 def _place(texts: list[str], text: str) -> int:
@@ -75,9 +73,6 @@ def _place(texts: list[str], text: str) -> int:
 def tidy(track: Track) -> None:
     """Drops the texts that no mark points to."""
     marks, old = track.marks, track.texts
-    if not marks:
-        track.texts = []
-        return
     used = {each for mark in marks for each in (mark.stream, mark.network, mark.agent, mark.target)}
     if len(used) == len(old):
         return
@@ -88,11 +83,6 @@ def tidy(track: Track) -> None:
         mark.agent, mark.target = new[mark.agent], new[mark.target]
 
 
-def hit_id_of(track: Track, mark: Mark) -> str:
+def hit_id_of(texts: list[str], mark: Mark) -> str:
     """The id of a mark's hit."""
-    return f"{track.texts[mark.stream]}{mark.number:016x}"
-
-
-def show(track: Track, mark: Mark, rules: RuleSet) -> Shown:
-    """What a mark's hit showed by itself."""
-    return rules.show(track.texts[mark.agent], mark.asn, mark.link >= 0, mark.flags)
+    return f"{texts[mark.stream]}{mark.number:016x}"

@@ -12,11 +12,12 @@ repeat a settled one stays what it was.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from mailwake.contracts import Mark, Tally, Track, TrackedSend
 from mailwake_enricher import readers
-from mailwake_enricher.marks import show, tidy
+from mailwake_enricher.marks import tidy
 from mailwake_enricher.rules import Judgement, RuleSet, Shown
 from mailwake_enricher.signs import (
     BURST,
@@ -38,7 +39,7 @@ MARKS = 16
 LEAST = 5
 """So many marks are kept whatever their texts: what it takes to see a burst."""
 
-TEXTS_CHARS = 1000
+TEXTS_CHARS = 540
 """Most characters of the marks' texts, where more than `LEAST` marks have them. Sixteen marks and
 so many characters keep a track below 2 KB."""
 
@@ -46,16 +47,16 @@ LATE_MS = 480_000
 """Hits may be so late and are still taken for what they are. A hit stays a mark for so long and
 the longest window."""
 
-READERS_KEPT = 24
+READERS_KEPT = 8
 """Most settled events whose readers are remembered to tell repeats."""
 
 Weighed = list[tuple[int, Judgement]]
 """State and verdict of each mark."""
 
 
-def judge(track: Track, mark: Mark, state: int, rules: RuleSet) -> Judgement:
-    """The verdict of a mark in a state."""
-    return rules.judge(show(track, mark, rules).reasons, state & SIGNALS)
+def judge(texts: list[str], mark: Mark, state: int, rules: RuleSet) -> tuple[Shown, Judgement]:
+    """What a mark's hit shows by itself, and its verdict in a state."""
+    return rules.weigh(texts[mark.agent], mark.asn, mark.link >= 0, mark.flags, state & SIGNALS)
 
 
 class Walk:
@@ -64,32 +65,36 @@ class Walk:
     Attributes:
         opened: when a person first opened the mail; 0 when none has.
         clicked: the links that persons have clicked.
+        openers: network and agent of persons' recent opens.
         known, people: the readers (`mailwake_enricher.readers`).
     """
 
-    __slots__ = ("_recipients", "_rules", "_texts", "clicked", "known", "opened", "people")
+    __slots__ = (
+        *("_recipients", "_rules", "_texts"),
+        *("clicked", "known", "opened", "openers", "people"),
+    )
 
-    def __init__(self, track: Track, send: TrackedSend, rules: RuleSet) -> None:
+    def __init__(self, settled: Tally, texts: list[str], send: TrackedSend, rules: RuleSet) -> None:
         """Begins after what is settled."""
-        settled = track.settled or _NOTHING
-        self._texts, self._rules = track.texts, rules
+        self._texts, self._rules = texts, rules
         self._recipients = send.recipient_count
         self.opened, self.clicked = settled.first_open_at, settled.clicked
+        self.openers: list[tuple[int, int]] = []
         self.known, self.people = settled.known, settled.people
 
     def step(self, mark: Mark, repeat: int) -> tuple[int, Judgement]:
         """State and verdict of the next mark; `repeat` is its bit."""
         rules, texts, link, opened = self._rules, self._texts, mark.link, self.opened
         state = mark.state & LASTING | repeat
-        if state & BURST and not state & WIDE and opened and mark.at - opened >= rules.read_ms:
+        if state & BURST and not state & WIDE and self._was_read(mark):
             state |= READ_BEFORE
-        shown = rules.show(texts[mark.agent], mark.asn, link >= 0, mark.flags)
-        judgement = rules.judge(shown.reasons, state & SIGNALS)
+        shown, judgement = judge(texts, mark, state, rules)
         if judgement.person:
             state |= PERSON
             if repeat:
                 return state, judgement
             if link < 0:
+                self.openers.append((mark.network, mark.agent))
                 if self.meet(mark, shown, judgement):
                     state |= FORWARD
                 elif not opened:
@@ -104,70 +109,92 @@ class Walk:
                     self.clicked = [*self.clicked, link]
         return state, judgement
 
+    def _was_read(self, mark: Mark) -> bool:
+        """Whether a person had opened the mail before a burst that comes from one network.
+
+        A scanner's visit takes seconds and may begin with the pixel: an open counts that is older,
+        or of another network or program than the burst.
+        """
+        if self.opened and mark.at - self.opened >= self._rules.read_ms:
+            return True
+        return any(opener != (mark.network, mark.agent) for opener in self.openers)
+
     def meet(self, mark: Mark, shown: Shown, judgement: Judgement) -> bool:
         """Notes who opened; whether it is one more than the mail has recipients."""
-        proxy = judgement.verdict == "proxy"
-        if proxy:  # of all behind a proxy the code is the same
-            code = readers.code_of("", judgement.reasons[0])
-        else:
-            code = readers.code_of(self._texts[mark.network], shown.family)
+        code = _reader(self._texts, mark, shown, judgement)
         who = readers.who_is(self.known, code)
         if not who:
             self.known, self.people = readers.meet(
-                self.known, self.people, code, self._recipients, proxy=proxy
+                self.known,
+                self.people,
+                code,
+                self._recipients,
+                proxy=judgement.verdict == "proxy",
             )
             who = readers.who_is(self.known, code)
         return who == readers.FORWARD
 
 
-def weigh_last(
-    track: Track, send: TrackedSend, rules: RuleSet, window_ms: int
-) -> tuple[int, Judgement]:
-    """State and verdict of the last mark, where those before it are what they were; counts it."""
-    marks, walk = track.marks, Walk(track, send, rules)
-    new = marks[-1]
-    repeat = 0
+def weigh_alone(
+    track: Track,
+    texts: list[str],
+    new: Mark,
+    marks: Sequence[Mark],
+    send: TrackedSend,
+    rules: RuleSet,
+    window_ms: int,
+) -> Judgement:
+    """Gives one mark its state, where `marks`, those before it, stay what they were; counts it."""
+    repeat, since, opens = 0, new.at - window_ms, new.link < 0
+    before: list[Mark] = []
     for mark in marks:
-        if mark.link < 0 and mark.state & PERSON and not mark.state & REPEAT:
-            walk.meet(mark, show(track, mark, rules), judge(track, mark, mark.state, rules))
+        if mark.state & REPEAT or mark is new:
+            continue
+        if mark.link < 0 and mark.state & PERSON:
+            before.append(mark)
         if (
-            mark.at > new.at - window_ms
+            since < mark.at <= new.at
             and mark.link == new.link
-            and not mark.state & REPEAT
-            and (mark.network, mark.agent) == (new.network, new.agent)
+            and mark.network == new.network
+            and mark.agent == new.agent
             and mark.recipient == new.recipient
-            and mark is not new
         ):
             repeat = REPEAT
     if not repeat and track.readers:
-        repeat = _repeats_settled(track, new, window_ms)
+        repeat = _repeats_settled(track, texts, new, window_ms)
+    walk = Walk(track.settled or _NOTHING, texts, send, rules)
     walk.opened, walk.clicked = track.first_open_at, track.clicked
-    state, judgement = walk.step(new, repeat)
-    count(track, new, state)
-    if state & PERSON:
+    if before and (opens or new.state & BURST):
+        for mark in before:
+            walk.openers.append((mark.network, mark.agent))
+            walk.meet(mark, *judge(texts, mark, mark.state, rules))
+    new.state, judgement = walk.step(new, repeat)
+    _count(track, new, new.state)
+    if opens and new.state & PERSON:
         _tell_readers(track, walk)
-    return state, judgement
+    return judgement
 
 
 def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int) -> Weighed:
     """State and verdict of each mark; counts all anew. `window_ms` is that of repeats."""
-    walk = Walk(track, send, rules)
-    tally = _copy(track.settled or _NOTHING)
+    settled = track.settled or _NOTHING
+    walk = Walk(settled, track.texts, send, rules)
+    tally = _copy(settled)
     last: dict[tuple[int, int, int, int], int] = {}
     weighed: Weighed = []
     for mark in track.marks:
         reader = (mark.link, mark.recipient, mark.network, mark.agent)
-        if mark.at - window_ms < tally.until and mark is not new:
+        if mark.at - window_ms < settled.until and mark is not new:
             repeat = mark.state & REPEAT
         else:
             before = last.get(reader)
             repeat = REPEAT if before is not None and mark.at - before < window_ms else 0
             if not repeat and track.readers:
-                repeat = _repeats_settled(track, mark, window_ms)
+                repeat = _repeats_settled(track, track.texts, mark, window_ms)
         if not repeat:
             last[reader] = mark.at
         state, judgement = walk.step(mark, repeat)
-        count(tally, mark, state)
+        _count(tally, mark, state)
         weighed.append((state, judgement))
     track.opens, track.clicks = tally.opens, tally.clicks
     track.machine_opens, track.machine_clicks = tally.machine_opens, tally.machine_clicks
@@ -192,49 +219,54 @@ def remembered_since(newest: int, rules: RuleSet, window_ms: int) -> int:
     return newest - LATE_MS - max(rules.longest_ms, window_ms)
 
 
-def is_full(track: Track, since: int) -> bool:
-    """Whether some marks are to be settled."""
-    marks = track.marks
-    return marks[0].at < since or (
-        len(marks) > LEAST and (len(marks) > MARKS or sum(map(len, track.texts)) > TEXTS_CHARS)
-    )
-
-
 def settle(track: Track, since: int, send: TrackedSend, rules: RuleSet, window_ms: int) -> None:
     """Settles the marks for which there is no room, and those from before `since`."""
-    marks, gone = track.marks, 0
-    chars = sum(map(len, track.texts)) if len(marks) > LEAST else 0
-    tally = track.settled
-    if tally is None:
-        tally = track.settled = Tally()
+    marks, texts, gone = track.marks, track.texts, 0
+    chars = sum(map(len, texts)) if len(marks) > LEAST else 0
     for mark in marks:
         left = len(marks) - gone
-        if mark.at >= since and left <= MARKS and (chars <= TEXTS_CHARS or left <= LEAST):
-            break
-        gone += 1
-        state = mark.state
-        count(tally, mark, state)
-        if mark.at > tally.until:
-            tally.until = mark.at
-        if mark.link < 0 and state & PERSON and not state & REPEAT:
-            walk = Walk(track, send, rules)
-            walk.meet(mark, show(track, mark, rules), judge(track, mark, state, rules))
-            tally.known, tally.people = walk.known, walk.people
         if mark.at >= since:
-            if not state & REPEAT:
-                track.readers[_digest(mark, track.texts)] = mark.at
-            if chars > TEXTS_CHARS:
-                chars = _chars(track, gone)
-    del marks[:gone]
-    tidy(track)
+            if left <= MARKS and (chars <= TEXTS_CHARS or left <= LEAST):
+                break
+            if not mark.state & REPEAT:
+                track.readers[_digest(mark, texts)] = mark.at
+        gone += 1
+        settle_mark(track, texts, mark, send, rules)
+        if chars > TEXTS_CHARS:
+            chars = _chars(texts, marks[gone:])
+    if gone == len(marks):
+        marks.clear()
+        track.texts = []
+    elif gone:
+        del marks[:gone]
+        tidy(track)
     if track.readers:
         _forget_readers(track, window_ms)
+
+
+def settle_mark(
+    track: Track, texts: list[str], mark: Mark, send: TrackedSend, rules: RuleSet
+) -> None:
+    """Adds a mark to what is settled."""
+    tally, state = track.settled, mark.state
+    if tally is None:
+        tally = track.settled = Tally()
+    _count(tally, mark, state)
+    if mark.at > tally.until:
+        tally.until = mark.at
+    if mark.link < 0 and state & PERSON and not state & REPEAT:
+        seen = judge(texts, mark, state, rules)
+        if not readers.who_is(tally.known, _reader(texts, mark, *seen)):
+            walk = Walk(tally, texts, send, rules)
+            walk.meet(mark, *seen)
+            tally.known, tally.people = walk.known, walk.people
 
 
 _NOTHING = Tally()
 
 
 def _copy(tally: Tally | Track) -> Tally:
+    """The counts alone."""
     return Tally(
         *(tally.opens, tally.clicks, tally.machine_opens, tally.machine_clicks, tally.repeats),
         *(tally.first_open_at, tally.last_open_at, tally.first_click_at, tally.last_click_at),
@@ -243,7 +275,7 @@ def _copy(tally: Tally | Track) -> Tally:
     )
 
 
-def count(tally: Tally | Track, mark: Mark, state: int) -> None:
+def _count(tally: Tally | Track, mark: Mark, state: int) -> None:
     """Adds what a mark is to the counts of a tally or a track."""
     at = mark.at
     if state & REPEAT:
@@ -277,14 +309,21 @@ def _count_open(tally: Tally | Track, at: int) -> None:
         tally.last_open_at = at
 
 
+def _reader(texts: list[str], mark: Mark, shown: Shown, judgement: Judgement) -> str:
+    """The code of who opened; of all behind a proxy it is the same."""
+    if judgement.verdict == "proxy":
+        return readers.code_of("", judgement.reasons[0])
+    return readers.code_of(texts[mark.network], shown.family)
+
+
 def _tell_readers(track: Track, walk: Walk) -> None:
     track.readers_about = readers.about(walk.known)
     track.readers_least = readers.least(walk.known, walk.people)
 
 
-def _repeats_settled(track: Track, mark: Mark, window_ms: int) -> int:
+def _repeats_settled(track: Track, texts: list[str], mark: Mark, window_ms: int) -> int:
     """The bit that says whether a mark repeats a hit that is settled."""
-    before = track.readers.get(_digest(mark, track.texts))
+    before = track.readers.get(_digest(mark, texts))
     return REPEAT if before is not None and -window_ms < mark.at - before < window_ms else 0
 
 
@@ -302,11 +341,7 @@ def _forget_readers(track: Track, window_ms: int) -> None:
     track.readers = {reader: at for at, reader in kept[-READERS_KEPT:]}
 
 
-def _chars(track: Track, gone: int) -> int:
-    """The characters of the texts that the marks from `gone` on point to."""
-    used = {
-        place
-        for mark in track.marks[gone:]
-        for place in (mark.stream, mark.network, mark.agent, mark.target)
-    }
-    return sum(len(track.texts[place]) for place in used)
+def _chars(texts: list[str], marks: list[Mark]) -> int:
+    """The characters of the texts that these marks point to."""
+    used = {each for mark in marks for each in (mark.stream, mark.network, mark.agent, mark.target)}
+    return sum(len(texts[place]) for place in used)

@@ -210,14 +210,17 @@ class Processor:
         return self._tell(result, outcome, partition)
 
     def _tell(self, result: Result, outcome: Outcome, partition: int) -> Result:
-        if outcome.events:
-            result.outputs += _event_records(outcome.events, partition)
+        events = outcome.events
+        if outcome.revised:  # of an event that was told twice the last revision says all
+            events = list({event.event_id: event for event in events}.values())
+        if events:
+            result.outputs += _event_records(events, partition)
         for hit, reason in outcome.unmatched:
             headers = [("mailwake-reason", reason.encode())]
             key = hit.message_id.encode()
             output = Output("hits.unmatched", key, HIT.encode(hit), headers=headers)
             result.outputs.append(output)
-        result.events = Counter((event.kind, event.verdict) for event in outcome.events)
+        result.events = Counter((event.kind, event.verdict) for event in events)
         result.drops = Counter(outcome.drops)
         result.unmatched = Counter(reason for _, reason in outcome.unmatched)
         return result

@@ -169,6 +169,7 @@ class RuleSet:
         self._networks = {asn: network for network in file.networks for asn in network.asns}
         self.show = lru_cache(maxsize=8192)(self._show)
         self.judge = lru_cache(maxsize=8192)(self._judge)
+        self.weigh = lru_cache(maxsize=8192)(self._weigh)
 
     def family(self, agent: str, referer: bool = False) -> str:
         """The family of an agent, such as `thunderbird` or `chrome windows`; empty of none."""
@@ -207,6 +208,13 @@ class RuleSet:
                 reasons.append(signal)
         signals = tuple(reasons)
         return Shown(signals, self.family(agent, referer), self.judge(signals, 0).verdict)
+
+    def _weigh(
+        self, agent: str, asn: int, click: bool, flags: int, signals: int
+    ) -> tuple[Shown, Judgement]:
+        """What a hit shows, and the verdict with the signals that its mark's state tells of."""
+        shown = self.show(agent, asn, click, flags)
+        return shown, self.judge(shown.reasons, signals)
 
     def _judge(self, shown: tuple[Reason, ...], state: int) -> Judgement:
         """The verdict that the signals come to that a hit shows and its mark's state tells of."""

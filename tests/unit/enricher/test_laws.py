@@ -20,7 +20,7 @@ from tests.unit.enricher.values import BROWSER, NOW, hit, run, send
 AGENTS = [
     BROWSER,
     BROWSER,
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 Version/18.6 Safari",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 Version/18",
     "Mozilla/5.0 (X11) Gecko/20100101 Thunderbird/140.0",
     "curl/8",
     "Mozilla/5.0 (Windows) (via ggpht.com GoogleImageProxy)",
