@@ -120,7 +120,7 @@ def rejudge(mail: Mail, rules: Rules) -> Judged:
         judged.changed.append(event)
     revisions = {event.event_id: event.revision for _, event in judged.pairs}
     for mark in track.marks:
-        hit_id = hit_id_of(track, mark)
+        hit_id = hit_id_of(track.texts, mark)
         opened = revisions.get(event_id(hit_id, "open"), 0)
         if mark.link < 0:
             mark.revision, mark.implied = opened, 0
