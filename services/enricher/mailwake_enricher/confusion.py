@@ -111,8 +111,9 @@ class Comparison:
         if not used:
             yield "no events to compare"
             return
-        width = 2 + max(len(f"{sum(self.verdicts.values()):,}"), *map(len, used), len("100.0%"))
-        yield f"{'old verdict':12}" + "".join(f"{f'→ {each}':>{width}}" for each in (*used, "all"))
+        width = 3 + max(len(f"{sum(self.verdicts.values()):,}"), len("→ prefetch"))
+        names = [*(f"→ {each}" for each in used), "all"]
+        yield f"{'old verdict':12}" + "".join(f"{name:>{width}}" for name in names)
         for old in used:
             row = [self.verdicts[old, new] for new in used]
             yield f"{old:12}" + _cells([*row, sum(row)], width)
