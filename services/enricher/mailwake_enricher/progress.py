@@ -72,10 +72,11 @@ class Progress:
         self._stream.flush()
 
     def _line(self, now: float) -> str:
-        share = self.done / self._total if self._total else 1.0
+        total = max(self._total, self.done)  # more may have come
+        share = self.done / total if total else 1.0
         left = (now - self._began) * (1 / share - 1) if share > 0 else 0.0
         return (
-            f"{share:4.0%}  {self.done:,} of {self._total:,} {self._unit}, {self.worked:,} "
+            f"{share:4.0%}  {self.done:,} of {total:,} {self._unit}, {self.worked:,} "
             f"{self._work}, {self.rate:,.0f} {self._work}/s, {spoken(max(left, 0.0))} left"
         )
 
