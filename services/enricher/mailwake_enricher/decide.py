@@ -105,6 +105,10 @@ def take_hit(track: Track, hit: Hit, rules: Rules, outcome: Outcome) -> bool:
     if sent_at and hit.at - sent_at > rules.keep_ms:
         outcome.drops.append("too_late")
         return False
+    if hit.replayed and track.send is None and not _has_room(track, hit):
+        # It goes back to where it came from, and must not count as seen when it comes again.
+        outcome.unmatched.append((hit, "waiting_full"))
+        return False
     if not see(track.seen, hit.hit_id, hit.at, replayed=hit.replayed):
         outcome.drops.append("duplicate")
         return False

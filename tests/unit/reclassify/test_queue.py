@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from mailwake.contracts import HIT
+from msgspec.structs import replace
+
+from mailwake.contracts import HIT, Track
+from mailwake_enricher.decide import WAITING_HITS
 from mailwake_enricher.replay import BATCH_BYTES, BATCH_HITS, Queue, Unmatched, batches
-from tests.unit.enricher.values import hit
+from tests.unit.enricher.values import NOW, hit, run, send
 
 OTHER = "ff" * 16
 
@@ -31,3 +34,16 @@ def test_records_are_bounded_in_hits_and_bytes() -> None:
     for _, value in batches(long + large):
         assert len(value) <= BATCH_BYTES + 2
     assert list(batches([])) == []
+
+
+def test_what_is_replayed_and_finds_no_room_to_wait_is_not_lost_when_it_comes_again() -> None:
+    hits = [replace(hit(at=NOW + 120_000 * at), replayed=True) for at in range(WAITING_HITS + 3)]
+    track = Track()
+    given_up = run(track, *hits).unmatched
+    assert [each for each, _ in given_up] == hits[WAITING_HITS:]
+    run(track, send())
+    assert track.opens == WAITING_HITS
+    run(track, *hits)
+    assert track.opens == len(hits)
+    run(track, *hits)
+    assert track.opens == len(hits)
