@@ -39,15 +39,15 @@ MARKS = 16
 LEAST = 5
 """So many marks are kept whatever their texts: what it takes to see a burst."""
 
-TEXTS_CHARS = 540
-"""Most characters of the marks' texts, where more than `LEAST` marks have them. Sixteen marks and
-so many characters keep a track below 2 KB."""
+TEXTS_CHARS = 560
+"""Most characters of the marks' texts, where more than `LEAST` marks have them: it keeps the track
+of a mail that everybody opens at once below 2 KB."""
 
 LATE_MS = 480_000
 """Hits may be so late and are still taken for what they are. A hit stays a mark for so long and
 the longest window."""
 
-READERS_KEPT = 8
+READERS_KEPT = 6
 """Most settled events whose readers are remembered to tell repeats."""
 
 Weighed = list[tuple[int, Judgement]]
@@ -65,21 +65,21 @@ class Walk:
     Attributes:
         opened: when a person first opened the mail; 0 when none has.
         clicked: the links that persons have clicked.
-        openers: network and agent of persons' recent opens.
+        openers: persons' recent opens.
         known, people: the readers (`mailwake_enricher.readers`).
     """
 
     __slots__ = (
-        *("_recipients", "_rules", "_texts"),
+        *("_rules", "_send", "_texts"),
         *("clicked", "known", "opened", "openers", "people"),
     )
 
     def __init__(self, settled: Tally, texts: list[str], send: TrackedSend, rules: RuleSet) -> None:
         """Begins after what is settled."""
         self._texts, self._rules = texts, rules
-        self._recipients = send.recipient_count
+        self._send = send
         self.opened, self.clicked = settled.first_open_at, settled.clicked
-        self.openers: list[tuple[int, int]] = []
+        self.openers: list[Mark] = []
         self.known, self.people = settled.known, settled.people
 
     def step(self, mark: Mark, repeat: int) -> tuple[int, Judgement]:
@@ -94,7 +94,7 @@ class Walk:
             if repeat:
                 return state, judgement
             if link < 0:
-                self.openers.append((mark.network, mark.agent))
+                self.openers.append(mark)
                 if self.meet(mark, shown, judgement):
                     state |= FORWARD
                 elif not opened:
@@ -113,11 +113,20 @@ class Walk:
         """Whether a person had opened the mail before a burst that comes from one network.
 
         A scanner's visit takes seconds and may begin with the pixel: an open counts that is older,
-        or of another network or program than the burst.
+        or of another network or program than the burst. Where several have the mail, another's open
+        says little, unless so much time has passed that scanners have been.
         """
-        if self.opened and mark.at - self.opened >= self._rules.read_ms:
+        since, several = mark.at - self._rules.read_ms, self._send.recipient_count > 1
+        scanned = not several or mark.at - self._send.sent_at >= self._rules.scanned_ms
+        if self.opened and self.opened <= since and scanned:
             return True
-        return any(opener != (mark.network, mark.agent) for opener in self.openers)
+        shared = several and mark.recipient == 0
+        return any(
+            opener.recipient == mark.recipient
+            and (opener.network == mark.network or not shared)
+            and (opener.at <= since or opener.network != mark.network or opener.agent != mark.agent)
+            for opener in self.openers
+        )
 
     def meet(self, mark: Mark, shown: Shown, judgement: Judgement) -> bool:
         """Notes who opened; whether it is one more than the mail has recipients."""
@@ -128,7 +137,7 @@ class Walk:
                 self.known,
                 self.people,
                 code,
-                self._recipients,
+                self._send.recipient_count,
                 proxy=judgement.verdict == "proxy",
             )
             who = readers.who_is(self.known, code)
@@ -166,7 +175,7 @@ def weigh_alone(
     walk.opened, walk.clicked = track.first_open_at, track.clicked
     if before and (opens or new.state & BURST):
         for mark in before:
-            walk.openers.append((mark.network, mark.agent))
+            walk.openers.append(mark)
             walk.meet(mark, *judge(texts, mark, mark.state, rules))
     new.state, judgement = walk.step(new, repeat)
     _count(track, new, new.state)

@@ -52,6 +52,7 @@ class Times(Struct, frozen=True, forbid_unknown_fields=True):
     clock_s: Seconds
     follows_s: Seconds
     read_s: Seconds
+    scanned_s: Seconds
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,6 +162,7 @@ class RuleSet:
         self.read_ms, self.soon_ms = 1000 * times.read_s, 1000 * times.soon_s
         self.follows_ms, self.clock_ms = 1000 * times.follows_s, 1000 * times.clock_s
         self.sender_ms = 1000 * (times.sender_s + times.clock_s)
+        self.scanned_ms = 1000 * (times.scanned_s + times.clock_s)
         self.crowd = min(file.burst.links, file.burst.hits, file.burst.networks)
         self.longest_ms = 1000 * max(
             *(file.burst.links_s, file.burst.hits_s, file.burst.networks_s, file.times.follows_s),
