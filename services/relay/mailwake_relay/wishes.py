@@ -72,6 +72,7 @@ class Letter:
         identity: the same for each attempt at the same mail: of its Message-ID (of all of it,
             where it came without) and its body.
         ascii: whether it holds no byte above 127.
+        agent: the mail program that made it, by its User-Agent or X-Mailer; empty when it has none.
     """
 
     message: bytes
@@ -79,6 +80,7 @@ class Letter:
     identity: bytes
     message_id: str
     ascii: bool
+    agent: str = ""
 
 
 def take_letter(data: bytes, domain: str) -> Letter:
@@ -108,7 +110,8 @@ def take_letter(data: bytes, domain: str) -> Letter:
             given = f"<{unique.hex()}@{domain}>"
             added = f"Message-ID: {given}\r\n".encode()
     message = added + kept + body
-    return Letter(message, wishes, identity, given, message.isascii())
+    agent = next(iter(headers.all("user-agent") + headers.all("x-mailer")), "")
+    return Letter(message, wishes, identity, given, message.isascii(), agent)
 
 
 def with_line_ends(data: bytes) -> bytes:
