@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 from mailwake.clickhouse import ClickHouse
@@ -28,6 +29,7 @@ _SEND = (
     *("message_id", "tenant", "user", "sent_at", "recipient_count", "mode", "opens", "clicks"),
     *("recipients", "tag", "sender_network", "sender_agent"),
 )
+# In the order of the fields of `Hit` and `Event`, which are made of the rows as they come.
 _HIT = (
     *("hit_id", "kind", "at", "tenant", "message_id", "recipient", "mode", "method", "link"),
     *("target", "network", "agent", "referer", "purpose", "replayed", "asn"),
@@ -113,17 +115,16 @@ class Archive:
         """Mails of one tenant with all that is known of them; one without a send is left out."""
         where, values = _among(chunk)
         sends = {
-            row[0]: Send(**_given(_SEND, row)) for row in self._rows("sends", _SEND, where, values)
+            row[0]: Send(**dict(zip(_SEND, row, strict=True)))
+            for row in self._rows("sends", _SEND, where, values)
         }
         of_tenant = "tenant = %(tenant)s AND message_id IN %(messages)s"
         # Events first: a hit stands before its event, so one that comes in between is not missed.
         events: dict[str, list[Event]] = {}
-        for row in self._rows("events", _EVENT, where, values):
-            event = Event(**_given(_EVENT, row))
+        for event in starmap(Event, self._rows("events", _EVENT, where, values)):
             events.setdefault(event.message_id, []).append(event)
         hits: dict[str, list[Hit]] = {}
-        for row in self._rows("hits", _HIT, of_tenant, values):
-            hit = Hit(**_given(_HIT, row))
+        for hit in starmap(Hit, self._rows("hits", _HIT, of_tenant, values)):
             hits.setdefault(hit.message_id, []).append(hit)
         return [
             Mail(
@@ -211,15 +212,9 @@ def _column(name: str) -> str:
     """A column as it is asked for: times in whole milliseconds, for a datetime costs more."""
     if name in _TIMES:
         return f"ifNull(toUnixTimestamp64Milli({name}), 0)"
-    # Under another name, or conditions on `at` would mean the number.
-    return f"toUnixTimestamp64Milli({name}) AS {name}_ms" if name in _MILLIS else name
-
-
-def _given(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
-    return {
-        name: None if name in _OR_NONE and not cell else cell
-        for name, cell in zip(names, row, strict=True)
-    }
+    if name in _OR_NONE:
+        return f"nullIf({name}, '')"
+    return f"toUnixTimestamp64Milli({name})" if name in _MILLIS else name
 
 
 def _plain(cell: Any) -> object:

@@ -100,8 +100,8 @@ class Comparison:
         ):
             yield f"{name}: {counter[True]:,} more, {counter[False]:,} no more"
         yield (
-            f"{self.changed_events:,} events of {self.changed_mails:,} mails change; of "
-            f"{self.counts_alone:,} mails the counts alone"
+            f"{self.changed_events:,} events of {self.changed_mails:,} mails change; "
+            f"{self.counts_alone:,} further mails in their counts alone"
         )
         yield from self._reasons()
         yield from self._left()
@@ -117,9 +117,9 @@ class Comparison:
         for old in used:
             row = [self.verdicts[old, new] for new in used]
             yield f"{old:12}" + _cells([*row, sum(row)], width)
-            if sum(row):
+            if sum(map(bool, row)) > 1:
                 shares = [f"{100 * count / sum(row):.1f}%" if count else "" for count in row]
-                yield f"{'':12}" + "".join(f"{share:>{width}}" for share in shares)
+                yield (f"{'':12}" + "".join(f"{share:>{width}}" for share in shares)).rstrip()
         columns = [sum(self.verdicts[old, new] for old in used) for new in used]
         yield f"{'all':12}" + _cells([*columns, sum(columns)], width)
 

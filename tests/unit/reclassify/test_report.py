@@ -6,7 +6,9 @@ import io
 
 import pytest
 
+from mailwake.contracts import Event, Hit
 from mailwake.errors import ConfigError
+from mailwake_enricher import archive
 from mailwake_enricher.archive import CHUNK_HITS, CHUNK_MAILS, Outline, chunks
 from mailwake_enricher.confusion import Comparison
 from mailwake_enricher.progress import Progress, spoken
@@ -85,6 +87,11 @@ def test_mails_are_cut_into_lots_by_number_and_by_hits() -> None:
     assert [len(chunk) for chunk in chunks(small)] == [CHUNK_MAILS, 1]
     assert [len(chunk) for chunk in chunks([small[0], large, small[1]])] == [1, 1, 1]
     assert list(chunks([])) == []
+
+
+def test_rows_are_read_in_the_order_of_the_fields() -> None:
+    assert Hit.__struct_fields__[: len(archive._HIT)] == archive._HIT
+    assert Event.__struct_fields__[: len(archive._EVENT)] == archive._EVENT
 
 
 class Screen(io.StringIO):
