@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwake.contracts import EVENT, PERSON, TRACK, Event, Hit, Send, Track
+from mailwake.contracts import EVENT, PERSON, TRACK, Hit, Send, Track
 from mailwake.ids import HitStream
 from mailwake_enricher.decide import Outcome
 from mailwake_enricher.meaning import LATE_MS, MARKS
-from tests.unit.enricher.values import BROWSER, NOW, hit, run, send
+from tests.unit.enricher.values import BROWSER, NOW, hit, last, plain, run, send
 
 AGENTS = [
     BROWSER,
@@ -56,35 +55,6 @@ def some_hits(draw: st.DrawFn, most: int = MARKS, span: int = 200_000) -> list[H
         )
         for number in range(count)
     ]
-
-
-def last(events: Iterable[Event]) -> dict[str, Event]:
-    """The last revision of each event, but for those that count for nothing; revisions left out."""
-    told: dict[str, Event] = {}
-    for event in events:
-        before = told.get(event.event_id)
-        assert before is None or event.revision > before.revision
-        told[event.event_id] = event
-    return {
-        event_id: msgspec.structs.replace(event, revision=1)
-        for event_id, event in told.items()
-        if not event.repeat
-    }
-
-
-def plain(track: Track) -> dict[str, Any]:
-    """A track without revisions and without the order of its texts."""
-    said = {name: getattr(track, name) for name in Track.__struct_fields__}
-    texts = said.pop("texts")
-    del said["revision"]
-    said["marks"] = [
-        (
-            (mark.at, texts[mark.stream], mark.number, mark.link, mark.recipient, mark.flags),
-            (mark.asn, texts[mark.network], texts[mark.agent], texts[mark.target], mark.state),
-        )
-        for mark in track.marks
-    ]
-    return said
 
 
 @settings(max_examples=400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +23,19 @@ CHROME = (
 GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 RULES = (files("mailwake_enricher") / "rules" / "0001.toml").read_text("utf-8")
 
-ROWS: list[tuple[dict[str, Any], Verdict, list[Reason]]] = [
+Row = tuple[dict[str, Any], Verdict, list[Reason]]
+
+
+def from_each(asns: Iterable[int], verdict: Verdict, *reasons: Reason, **shown: Any) -> list[Row]:
+    return [(shown | {"asn": asn}, verdict, [*reasons]) for asn in asns]
+
+
+SCANNERS = (
+    *(22843, 26211, 52129, 13916, 30031, 42427, 39588, 60492, 136792, 15324, 16417, 30238),
+    *(30215, 40427, 16880, 44444, 13448),
+)
+
+ROWS: list[Row] = [
     ({"agent": BROWSER}, "human", ["no_machine_sign"]),
     (
         {"agent": "Mozilla/5.0 (Windows NT 5.1) Firefox/11.0 (via ggpht.com GoogleImageProxy)"},
@@ -87,26 +100,13 @@ ROWS: list[tuple[dict[str, Any], Verdict, list[Reason]]] = [
     ({"agent": "Outlook-iOS/723.4.2 (iPhone; iOS 18.6)"}, "human", ["mail_program"]),
     ({"agent": "MacOutlook/16.100.25071321"}, "human", ["outlook"]),
     # Networks that scan: opens and clicks.
-    *(
-        ({"asn": asn, **kind}, "scanner", ["scanner_network"])
-        for asn in (22843, 26211, 52129, 13916, 30031, 42427, 39588, 60492, 136792, 15324)
-        for kind in ({}, {"link": 0})
-    ),
-    *(
-        ({"asn": asn}, "scanner", ["scanner_network"])
-        for asn in (16417, 30238, 30215, 40427, 16880, 44444, 13448)
-    ),
+    *from_each(SCANNERS, "scanner", "scanner_network"),
+    *from_each(SCANNERS, "scanner", "scanner_network", link=0),
     # Microsoft: clicks only; Outlook on the web fetches images from there.
-    *(
-        ({"asn": asn, "link": 0}, "scanner", ["scanner_network"])
-        for asn in (8075, 8068, 8069, 8070)
-    ),
+    *from_each((8075, 8068, 8069, 8070), "scanner", "scanner_network", link=0),
     ({"asn": 8075}, "proxy", ["outlook_proxy"]),
     # Probable only: people browse from there.
-    *(
-        ({"asn": asn, "link": 0}, "human", ["no_machine_sign", "maybe_scanner_network"])
-        for asn in (22616, 62044, 53813)
-    ),
+    *from_each((22616, 62044, 53813), "human", "no_machine_sign", "maybe_scanner_network", link=0),
     # Apple, Yahoo, Google.
     ({"agent": "Mozilla/5.0", "asn": 714}, "prefetch", ["apple_prefetch", "apple_network"]),
     ({"asn": 6185}, "human", ["no_machine_sign", "apple_network"]),
