@@ -58,6 +58,10 @@ COMMANDS = (
     Command("edge", "mailwake_edge.main:main", "service: pixels and clicks to Kafka", "edge"),
     Command("enricher", "mailwake_enricher.main:main", "service: hits to events", "enricher"),
     Command("loader", "mailwake_enricher.loader_main:main", "service: to ClickHouse", "enricher"),
+    Command(
+        "reclassify", "mailwake_enricher.reclassify:main", "old verdicts by new rules", "enricher"
+    ),
+    Command("replay", "mailwake_enricher.replay:main", "hits that found no send", "enricher"),
     Command("notifier", "mailwake_notifier.main:main", "service: events to alerts", "notifier"),
     Command("relay", "mailwake_relay.main:main", "service: mail on its way out", "relay"),
     Command("users", "mailwake_relay.users:users_command", "who may send by the relay", "relay"),

@@ -7,7 +7,8 @@ topic holds one object a record.
 
 Readers are tolerant: a field they do not know is passed over, so that fields can be added within a
 version. Times are milliseconds since the Unix epoch by the clock of the one who writes; ids are
-described in `mailwake.ids`.
+described in `mailwake.ids`. Values that are made by the million are not watched by Python's garbage
+collector (`gc=False`): none refers to itself.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ Revision = Annotated[int, Meta(ge=1, le=1 << 31)]
 Index = Annotated[int, Meta(ge=0, lt=1 << 16)]
 Url = Annotated[str, Meta(min_length=1, max_length=8192)]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]
+
+Asn = Annotated[int, Meta(ge=0, lt=1 << 32)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 
 Version = Literal[1]
 Kind = Literal["open", "click"]
@@ -68,6 +72,8 @@ class Send(Struct, frozen=True, omit_defaults=True):
         links: the targets in the order of the link index (first is 0).
         tag: the campaign or label that reports group by.
         basis: what made tracking it lawful when it was sent; None where the sender did not say.
+        sender_network, sender_agent: what the sender sent from, as a hit would show it (a network
+            such as `203.0.113.0/24`, a User-Agent), so that the sender's own opens are told.
     """
 
     message_id: Id
@@ -82,6 +88,8 @@ class Send(Struct, frozen=True, omit_defaults=True):
     links: list[Url] = []
     tag: Tag | None = None
     basis: LawfulBasis | None = None
+    sender_network: Annotated[str, Meta(max_length=64)] = ""
+    sender_agent: Annotated[str, Meta(max_length=512)] = ""
     v: Version = 1
 
     def __post_init__(self) -> None:
@@ -117,7 +125,7 @@ class Display(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
-class Hit(Struct, frozen=True, omit_defaults=True):
+class Hit(Struct, frozen=True, omit_defaults=True, gc=False):
     """One raw request for a pixel or a link, as the edge saw it. Key: `message_id`.
 
     Attributes:
@@ -129,8 +137,9 @@ class Hit(Struct, frozen=True, omit_defaults=True):
         referer: the origin of the Referer, without path and query.
         purpose: what Sec-Purpose, Purpose, X-Purpose or X-Moz said.
         replayed: taken from `hits.unmatched` and sent again.
+        asn: the number of the autonomous system that the client's address is in; 0 when unknown.
 
-    In mode anonymous `network`, `agent` and `referer` are empty.
+    In mode anonymous `network`, `agent` and `referer` are empty and `asn` is 0.
     """
 
     hit_id: Id
@@ -148,6 +157,7 @@ class Hit(Struct, frozen=True, omit_defaults=True):
     referer: Annotated[str, Meta(max_length=256)] = ""
     purpose: Annotated[str, Meta(max_length=64)] = ""
     replayed: bool = False
+    asn: Asn = 0
     v: Version = 1
 
     def __post_init__(self) -> None:
@@ -156,16 +166,23 @@ class Hit(Struct, frozen=True, omit_defaults=True):
             raise ValueError("`link` and `target` belong to a click and to nothing else")
 
 
-class Event(Struct, frozen=True, omit_defaults=True):
+class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     """One open or click after joining, deduplicating and classifying. Key: `message_id`.
 
     Attributes:
         revision: from 1; a later revision of the same event_id replaces the earlier.
         recipient: the recipient index; 0 when the body is shared.
         recipient_count: how many recipients the body went to.
-        recipient_id: the recipient, when the body went to exactly one in mode identified.
+        recipient_id: the recipient, when the body went to exactly one in mode identified and the
+            event is not a `forward`.
         first: the first open of the mail, or the first click of the link, that a person made.
-        reasons: codes that say why the verdict is what it is, the strongest first.
+        reasons: codes that say why the verdict is what it is, the strongest first; each has a
+            sentence in `mailwake.reasons`.
+        score: how sure the verdict is, 0 to 100.
+        rules_version: the rule set that gave verdict, score and reasons.
+        repeat: another event tells of the same act; this one counts for nothing.
+        implied: an open that follows from a click, where no open was seen before it.
+        forward: an open by one reader more than the mail has recipients: likely a forward.
     """
 
     event_id: Id
@@ -189,6 +206,11 @@ class Event(Struct, frozen=True, omit_defaults=True):
     network: str = ""
     agent: str = ""
     tag: Tag | None = None
+    score: Percent = 0
+    rules_version: Count = 0
+    repeat: bool = False
+    implied: bool = False
+    forward: bool = False
     v: Version = 1
 
 
@@ -218,8 +240,12 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
-class TrackedSend(Struct, frozen=True, array_like=True):
-    """What deciding needs of a send; an array in a track."""
+class TrackedSend(Struct, frozen=True, array_like=True, gc=False):
+    """What deciding needs of a send; an array in a track.
+
+    Attributes:
+        sender_agent: the family of the sender's agent (`mailwake_enricher.rules`).
+    """
 
     tenant: Tenant
     user: User
@@ -230,23 +256,86 @@ class TrackedSend(Struct, frozen=True, array_like=True):
     clicks: bool
     sent_at: Millis
     tag: Tag | None
+    sender_network: str = ""
+    sender_agent: str = ""
 
 
-class Track(Struct, array_like=True):
+class Mark(Struct, array_like=True, gc=False):
+    """A recent hit as a track keeps it while its event may still be revised; an array.
+
+    Attributes:
+        stream, network, agent, target: where in the track's `texts` these stand.
+        number: of the hit in its stream.
+        link: the link index; -1 for the pixel.
+        flags: what else the hit showed, as bits (mailwake_enricher.marks).
+        state: what was made of it, as bits (mailwake_enricher.marks).
+        revision: of its event; 0 as long as none was told.
+        implied: revision of the open that it implies; 0 as long as none was told.
+    """
+
+    at: Millis
+    stream: Index
+    number: Annotated[int, Meta(ge=0)]
+    link: Annotated[int, Meta(ge=-1, lt=1 << 16)]
+    recipient: Index
+    flags: Count
+    asn: Asn
+    network: Index
+    agent: Index
+    target: Index
+    state: Count = 0
+    revision: Count = 0
+    implied: Count = 0
+
+
+class Tally(Struct, array_like=True, gc=False):
+    """What events come to; an array. The fields are those of `Track`, and besides:
+
+    Attributes:
+        people: readers no two of whom can be one person, as far as is known.
+        known: the readers themselves, five characters each (mailwake_enricher.readers).
+        until: the time of the newest hit among these; 0 when there is none.
+    """
+
+    opens: Count = 0
+    clicks: Count = 0
+    machine_opens: Count = 0
+    machine_clicks: Count = 0
+    repeats: Count = 0
+    first_open_at: Millis = 0
+    last_open_at: Millis = 0
+    first_click_at: Millis = 0
+    last_click_at: Millis = 0
+    clicked: list[Index] = msgspec.field(default_factory=list)
+    forwards: Count = 0
+    people: Count = 0
+    known: str = ""
+    until: Millis = 0
+
+
+class Track(Struct, array_like=True, gc=False):
     """The running state of one sent mail; key `message_id`. An array, for it is read and written
     at every hit (docs/decisions/0003-the-track.md).
 
     Attributes:
         revision: grows by one with each write.
         send: None as long as the hits wait for their send.
-        opens, clicks: what persons did, repeats left out.
+        opens, clicks: what persons did, repeats and forwards left out; implied opens count.
         machine_opens, machine_clicks: what machines and the sender did, repeats left out.
         repeats: hits that repeated an event within the window.
         first_open_at … last_click_at: of what persons did; 0 when nothing was.
         clicked: link indexes that a person clicked, in the order of their first clicks.
         seen: hit memory: stream -> [floor, last, number, …] (mailwake_enricher.seen).
-        readers: repeat memory: digest of kind, link and reader -> time of the last event.
+        readers: repeat memory of hits that are settled: digest of kind, link and reader -> time of
+            the last event.
         waiting: hits that came before their send, in the order they came.
+        marks: the recent hits, whose events may still be revised, by time.
+        texts: what the marks point to.
+        settled: what the hits before the marks came to; None when there are no marks (then it is
+            all of the above) or no hits before them.
+        forwards: opens by readers beyond the recipients.
+        readers_about: how many read it, estimated: networks and families of agents.
+        readers_least: how many did so at the least.
     """
 
     v: Version = 1
@@ -265,6 +354,34 @@ class Track(Struct, array_like=True):
     seen: dict[str, list[int]] = msgspec.field(default_factory=dict)
     readers: dict[str, Millis] = msgspec.field(default_factory=dict)
     waiting: list[Hit] = msgspec.field(default_factory=list)
+    marks: list[Mark] = msgspec.field(default_factory=list)
+    texts: list[str] = msgspec.field(default_factory=list)
+    settled: Tally | None = None
+    forwards: Count = 0
+    readers_about: Count = 0
+    readers_least: Count = 0
+
+
+class Reclassified(Struct, frozen=True, omit_defaults=True):
+    """One mail judged anew, for the enricher to take over. Key: `message_id`.
+
+    A mail with very many changed events comes in several of these; the last has the track.
+
+    Attributes:
+        revision: of the track that stood when the mail was judged; of any other it says nothing.
+        rules_version: the rule set that judged.
+        events: those that change, each with a revision above what stood.
+        track: what all events of the mail come to; its `send`, `seen`, `waiting` and `revision`
+            are of no account.
+    """
+
+    message_id: Id
+    tenant: Tenant
+    revision: Revision
+    rules_version: Count
+    events: list[Event] = []
+    track: Track | None = None
+    v: Version = 1
 
 
 class Toggles(Struct, frozen=True):
@@ -449,3 +566,4 @@ TRACK: Codec[Track] = Codec(Track)
 PREFERENCE: Codec[Preference] = Codec(Preference)
 POLICY: Codec[Policy] = Codec(Policy)
 CONSENT: Codec[Consent] = Codec(Consent)
+RECLASSIFIED: Codec[Reclassified] = Codec(Reclassified)

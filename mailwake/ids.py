@@ -43,6 +43,11 @@ def new_message_id(at_ms: int | None = None) -> str:
     return f"{high << 64 | low:032x}"
 
 
+def message_time(message_id: str) -> int:
+    """The time in a message id, milliseconds since the epoch; 0 where it has none (version 8)."""
+    return int(message_id[:12], 16) if message_id[12] == "7" else 0
+
+
 class HitStream:
     """Numbers the hits of one run of one edge process, from 1.
 

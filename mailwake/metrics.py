@@ -22,6 +22,9 @@ EDGE_QUEUED = Gauge("mailwake_edge_queued_hits", "Hits that Kafka has not acknow
 EDGE_PRODUCE_SECONDS = Histogram(
     "mailwake_edge_produce_seconds", "From the answer to Kafka's acknowledgement", buckets=_SECONDS
 )
+EDGE_ASN_BUILT = Gauge(
+    "mailwake_edge_asn_built_seconds", "When the ASN file in use was built (Unix time)"
+)
 
 # enricher
 ENRICHER_READ = Counter("mailwake_enricher_read_total", "Sends and hits read", ["what"])
@@ -33,6 +36,9 @@ ENRICHER_EVENTS = Counter("mailwake_enricher_events_total", "Events emitted", ["
 ENRICHER_WAITING = Gauge("mailwake_enricher_waiting_tracks", "Tracks whose hits wait for a send")
 ENRICHER_UNMATCHED = Counter(
     "mailwake_enricher_unmatched_total", "Hits that went to hits.unmatched", ["reason"]
+)
+ENRICHER_RECLASSIFIED = Counter(
+    "mailwake_enricher_reclassified_total", "Mails judged anew that it was told to take", ["what"]
 )
 ENRICHER_FLUSH_SECONDS = Histogram(
     "mailwake_enricher_flush_seconds", "From reading a record to acknowledging it", buckets=_SECONDS

@@ -204,6 +204,13 @@ class Settings:
         networks,
         "Networks of the proxies whose X-Forwarded-For is believed.",
     )
+    asn_file: str = setting(
+        "MAILWAKE_ASN_FILE",
+        "",
+        str.strip,
+        "The file that tells the edge whose network an address is in (MaxMind format, such as "
+        "GeoLite2-ASN, DB-IP or IPinfo); read again when it changes. Empty is none.",
+    )
     relay_host: str = setting(
         "MAILWAKE_RELAY_HOST", "127.0.0.1", text, "The address the SMTP relay listens on."
     )

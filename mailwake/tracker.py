@@ -22,6 +22,7 @@ from mailwake.contracts import Display, LawfulBasis, Mode, Party, Send
 from mailwake.errors import ConfigError, MailwakeError
 from mailwake.keyring import Keyring
 from mailwake.mime import Headers, addresses, decode_words, read_mail
+from mailwake.networks import cut
 from mailwake.pieces import MAX_FOOTER, Pieces
 from mailwake.report import LeftLink, LeftPart, Report
 from mailwake.restoring import Restorer
@@ -34,6 +35,7 @@ __all__ = ["Instrumented", "InstrumentedText", "LeftLink", "LeftPart", "Report",
 MAX_RECIPIENTS = 10_000
 """Most recipients of one body; their names and addresses must fit into one Kafka record."""
 _DISPLAY_BYTES = 400_000
+_AGENT_MOST = 512
 _HEADER_URL = re.compile(r"<([^<>]*+)>")
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/\[\]-]+")
 
@@ -85,6 +87,8 @@ class _Wanted:
     message_id: str | None
     basis: LawfulBasis | None
     footer: str | None
+    sender_network: str
+    sender_agent: str
 
 
 class Tracker:
@@ -122,6 +126,8 @@ class Tracker:
         message_id: str | None = None,
         basis: LawfulBasis | None = None,
         footer: str | None = None,
+        sender_network: str = "",
+        sender_agent: str = "",
     ) -> Instrumented:
         """Instruments one mail. Old tracking of ours in it is undone first.
 
@@ -134,6 +140,11 @@ class Tracker:
         `message_id` (32 hex digits) makes a repeated call give the same bytes. `basis` goes into
         the send. `footer` is a sentence that becomes a link to the recipient's withdrawal page, in
         a tracked body of one identified recipient.
+
+        `sender_network` and `sender_agent` tell where the sender sent from, so that the sender's
+        own opens are told from the recipients': the network of the sender's address
+        (`mailwake.networks.cut`), and the mail program or browser. In mode anonymous they are left
+        out of the send.
 
         Raises MailwakeError when `message` is no e-mail at all, when a recipient given is no
         address, when there are more than 10,000 of them, and when another argument cannot stand in
@@ -156,6 +167,8 @@ class Tracker:
             message_id=message_id,
             basis=basis,
             footer=footer,
+            sender_network=sender_network,
+            sender_agent=sender_agent,
         )
         try:
             token = self._token(wanted, report)
@@ -184,6 +197,8 @@ class Tracker:
         message_id: str | None = None,
         basis: LawfulBasis | None = None,
         footer: str | None = None,
+        sender_network: str = "",
+        sender_agent: str = "",
         subject: str = "",
         of: InstrumentedText | None = None,
     ) -> InstrumentedText:
@@ -193,7 +208,10 @@ class Tracker:
         send then, and the one that comes back covers both. Raises MailwakeError.
         """
         parties = _parties(None, recipients)
-        wanted = _Wanted(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer)
+        wanted = _Wanted(
+            *(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer),
+            *(sender_network, sender_agent),
+        )
         return self._instrument_text(html, wanted, subject, of, plain=False)
 
     def instrument_text(
@@ -210,12 +228,17 @@ class Tracker:
         message_id: str | None = None,
         basis: LawfulBasis | None = None,
         footer: str | None = None,
+        sender_network: str = "",
+        sender_agent: str = "",
         subject: str = "",
         of: InstrumentedText | None = None,
     ) -> InstrumentedText:
         """Instruments the plain text of a mail, as `instrument_html` does; there is no pixel."""
         parties = _parties(None, recipients)
-        wanted = _Wanted(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer)
+        wanted = _Wanted(
+            *(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer),
+            *(sender_network, sender_agent),
+        )
         return self._instrument_text(text, wanted, subject, of, plain=True)
 
     def restore(self, message: bytes) -> bytes:
@@ -352,6 +375,7 @@ class Tracker:
         of: InstrumentedText | None = None,
     ) -> tuple[Send, Display]:
         """What is to be published. Raises ValueError for what cannot stand there."""
+        network, agent = _sender(wanted, token.mode)
         send = Send(
             message_id=token.message_id,
             tenant=wanted.tenant,
@@ -365,6 +389,8 @@ class Tracker:
             links=pieces.targets,
             tag=wanted.tag,
             basis=wanted.basis,
+            sender_network=network,
+            sender_agent=agent,
         )
         display = Display(
             message_id=send.message_id,
@@ -426,6 +452,20 @@ def _shown(parties: Iterable[Party]) -> list[Party]:
             break
         shown.append(party)
     return shown
+
+
+def _sender(wanted: _Wanted, mode: Mode) -> tuple[str, str]:
+    """What a send tells of where it was sent from: network and agent. Raises ValueError."""
+    network = wanted.sender_network
+    if network and cut(network.partition("/")[0]) != network:  # above all not a whole address
+        raise ValueError(
+            "sender_network must be a network such as 203.0.113.0/24 or 2001:db8:1::/48; "
+            "mailwake.networks.cut makes it of an address"
+        )
+    if mode == "anonymous":
+        return "", ""
+    agent = "".join(filter(str.isprintable, wanted.sender_agent)).strip()
+    return network, agent[:_AGENT_MOST]
 
 
 def _unsubscribe_targets(headers: Headers) -> frozenset[str]:

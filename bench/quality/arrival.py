@@ -101,6 +101,7 @@ class Arrival:
             agent=fetch.agent,
             referer=fetch.referer,
             purpose=fetch.purpose,
+            asn=fetch.network[1],
         )
         self.labels[hit.hit_id] = fetch
         return hit

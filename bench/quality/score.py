@@ -148,10 +148,13 @@ def score(mails: Sequence[Mail], labels: Labels, enriched: Enriched, burst: Burs
     """Compares what came out with what is true."""
     events: defaultdict[str, list[Event]] = defaultdict(list)
     for event in enriched.events.values():
-        events[event.message_id].append(event)
+        # A repeat counts for nothing, and what a click implies is told of the click.
+        if not event.repeat and not event.implied:
+            events[event.message_id].append(event)
     at_once: defaultdict[str, list[Event]] = defaultdict(list)
     for event in enriched.told.values():
-        at_once[event.message_id].append(event)
+        if not event.implied:
+            at_once[event.message_id].append(event)
     total = Score(len(mails), len(labels), len(enriched.events), lost=enriched.lost)
     total.drops.update(enriched.drops)
     for mail in mails:

@@ -85,6 +85,8 @@ def _mail(parameters: Parameters, dice: random.Random, senders: list[Sender], na
             clicks=True,
             recipients=[_id(f"{name}/{number}") for number in range(recipients)],
             links=[target(links, link, unsubscribe) for link in range(links)],
+            sender_network=sender.network[0],
+            sender_agent=sender.agent,
         ),
         sent_at=sent_at,
         send_at=sent_at + round(late * 1000),

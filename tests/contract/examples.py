@@ -12,7 +12,8 @@ from typing import Any, get_args
 import jsonschema
 import msgspec
 import yaml
-from referencing import Registry, Resource
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 from mailwake import contracts
 from mailwake.contracts import Codec, RejectReason
@@ -28,6 +29,7 @@ CODECS: dict[str, Codec[Any]] = {
     "preference": contracts.PREFERENCE,
     "policy": contracts.POLICY,
     "consent": contracts.CONSENT,
+    "reclassified": contracts.RECLASSIFIED,
 }
 REASONS: tuple[str, ...] = get_args(RejectReason)
 
@@ -90,8 +92,13 @@ def schema(contract: str) -> dict[str, Any]:
 @cache
 def validator(contract: str) -> jsonschema.protocols.Validator:
     """What checks one value. A whole number is written without a point: 1.0 is none (README)."""
+    # Without `$schema`: what is referred to would get a validator of its own, less strict.
     known = Registry().with_resources(
-        (schema(each)["$id"], Resource.from_contents(schema(each))) for each in CODECS
+        (
+            schema(each)["$id"],
+            DRAFT202012.create_resource({k: v for k, v in schema(each).items() if k != "$schema"}),
+        )
+        for each in CODECS
     )
     strict = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)

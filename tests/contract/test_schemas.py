@@ -28,6 +28,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "preference": contracts.Preference,
     "policy": contracts.Policy,
     "consent": contracts.Consent,
+    "reclassified": contracts.Reclassified,
 }
 ANNOTATIONS = {"title", "description", "$comment", "$id", "$schema", "$defs"}
 CONDITIONS = {"if", "then", "else"}
@@ -91,8 +92,13 @@ def test_a_difference_in_shape_would_be_found() -> None:
 
 def test_items_of_arrays_are_named_as_the_fields() -> None:
     track = schema("track")
-    send = track["$defs"]["trackedSend"]
-    for items, struct in ((track, contracts.Track), (send, contracts.TrackedSend)):
+    parts = track["$defs"]
+    for items, struct in (
+        (track, contracts.Track),
+        (parts["trackedSend"], contracts.TrackedSend),
+        (parts["mark"], contracts.Mark),
+        (parts["tally"], contracts.Tally),
+    ):
         named = [item["title"] for item in items["prefixItems"]]
         assert named == [field.name for field in msgspec.structs.fields(struct)]
 

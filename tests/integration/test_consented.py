@@ -134,6 +134,20 @@ def test_rows_that_came_twice_are_one_and_the_last_revision_stands(store: Store)
     assert rows == [("click", 1), ("open", 2)]
 
 
+def test_what_counts_for_nothing_is_not_read(store: Store) -> None:
+    """An event that turned out to tell of what another told already."""
+    store.mail(1, BOB)
+    assert store.seen() == both(1)
+    told = event(1, message_id=message_id(1), recipient_id=BOB)
+    store.insert("events", event_columns([replace(told, revision=2, repeat=True)]))
+    assert store.seen() == [(1, "click")]
+    store.insert("events", event_columns([replace(told, revision=3, score=70, implied=True)]))
+    assert store.client.query(
+        "SELECT kind, score, rules_version, repeat, implied, forward "
+        "FROM consented_events(tenant = 'acme', user = 'anna') ORDER BY ALL"
+    ) == [("click", 0, 0, False, False, False), ("open", 70, 0, False, True, False)]
+
+
 def test_a_mail_whose_send_is_not_stored_goes_by_its_event(store: Store) -> None:
     lone = event(7, message_id=message_id(7), recipient_id=ANNA)
     store.insert("events", event_columns([lone]))

@@ -27,6 +27,7 @@ from mailwake.topics_apply import apply_topics
 from mailwake_edge.answers import PIXEL_GIF
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
+from tests.mmdb import write_mmdb
 from tests.running import Service, wait_until
 from tests.topics import read_all
 
@@ -147,6 +148,29 @@ async def test_requests_become_hits_in_their_partitions(
     ), "no address of a client is logged"
     assert "/o/" not in said
     assert "/c/" not in said
+
+
+async def test_hits_tell_whose_network_they_come_from(
+    kafka: str, tmp_path: Path, keyring: Keyring
+) -> None:
+    """By the operator's file, also when it is broken for a while and when it is a new one."""
+    asn_file = write_mmdb(tmp_path / "asn.mmdb", {"127.0.0.0/8": {"asn": "AS64500"}})
+    settings = edge_settings(kafka, tmp_path, asn_file=str(asn_file))
+    await apply_topics(settings)
+    log = tmp_path / "edge.log"
+    with Service("edge", settings, log) as edge:
+        async with asking(settings) as client:
+            await client.get(pixel(keyring, new_message_id()))
+            asn_file.write_bytes(b"")
+            wait_until("the broken file is logged", lambda: "stays in use" in log.read_text(), 30)
+            await client.get(pixel(keyring, new_message_id()))
+            write_mmdb(asn_file, {"127.0.0.0/8": {"autonomous_system_number": 64501}})
+            wait_until(
+                "the new file is read", lambda: log.read_text().count("networks are known") == 2, 30
+            )
+            await client.get(pixel(keyring, new_message_id()))
+        assert edge.stop() == 0
+    assert sorted(hit.asn for hit in await all_hits(settings)) == [64500, 64500, 64501]
 
 
 async def test_requests_are_answered_while_kafka_is_away_and_hits_come_later(
@@ -309,6 +333,8 @@ def test_a_head_that_is_dripped_in_is_cut_off(tmp_path: Path, keyring: Keyring) 
         ({"MAILWAKE_EDGE_HOST": "no.such.host.invalid"}, "cannot listen on port"),
         ({"MAILWAKE_EDGE_PRT": "1"}, "did you mean MAILWAKE_EDGE_PORT?"),
         ({"MAILWAKE_TRUSTED_PROXIES": "10.0.0.1/8"}, "MAILWAKE_TRUSTED_PROXIES must be networks"),
+        ({"MAILWAKE_ASN_FILE": "/no/such.mmdb"}, "/no/such.mmdb: No such file or directory; MAIL"),
+        ({"MAILWAKE_ASN_FILE": os.devnull}, "it is damaged, or not in MaxMind's format"),
     ],
 )
 def test_what_is_set_wrong_is_said_in_one_line(

@@ -30,7 +30,7 @@ from mailwake.contracts import (
     TrackedSend,
     new_consent,
 )
-from mailwake.ids import HitStream, event_id, new_message_id, partitioner
+from mailwake.ids import HitStream, event_id, new_message_id, now_ms, partitioner
 from mailwake.kafka import start_producer
 from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings
@@ -181,24 +181,28 @@ async def test_everything_arrives_and_a_replay_changes_nothing(
     settings: Settings, loader: Service, table: Table
 ) -> None:
     sends = [send(number) for number in range(20)]
-    first = sends[0].message_id
+    first, now = sends[0].message_id, now_ms()
     hits = [
         Hit(
             hit_id=STREAM.next(),
             kind="click" if number % 2 else "open",
-            at=AT,
+            at=now,  # an old one would not stay
             tenant="acme",
             message_id=each.message_id,
             recipient=0,
             mode="anonymous",
             link=0 if number % 2 else None,
             target="https://example.com/a" if number % 2 else None,
+            asn=4_200_000_000,
         )
         for number, each in enumerate(sends)
     ]
     events = [event(number) for number in range(500)]
     known = TrackedSend("acme", "anna", 2, None, "anonymous", True, True, AT, "spring")
-    tracks = [Track(revision=number, send=known, opens=number) for number in range(1, 4)]
+    tracks = [
+        Track(revision=number, send=known, opens=number, forwards=number, readers_about=9)
+        for number in range(1, 4)
+    ]
     await publish(settings, "sends", *((each.message_id, SEND.encode(each)) for each in sends))
     await publish(settings, "displays", (first, DISPLAY.encode(display(first, "Offer"))))
     await publish(settings, "hits", *((each.message_id, HIT.encode(each)) for each in hits))
@@ -217,14 +221,16 @@ async def test_everything_arrives_and_a_replay_changes_nothing(
     expected = dict(zip(TOPICS, (20, 1, 20, 500, 1, 5), strict=True))
     assert {name: table.count(name) for name in TOPICS} == expected
     stood = {name: rows_of(table, name) for name in TOPICS}
-    assert table("SELECT revision, opens, tag, first_open_at FROM tracks FINAL") == [
-        (3, 3, "spring", None)
-    ]
+    assert table(
+        "SELECT revision, opens, tag, first_open_at, forwards, readers_about FROM tracks FINAL"
+    ) == [(3, 3, "spring", None, 3, 9)]
     assert table(
         "SELECT subject, recipient_names[1], links[1], dateDiff('ms', toDateTime64(0, 3), sent_at) "
         f"FROM displays JOIN sends USING message_id WHERE message_id = '{first}'"
     ) == [("Offer", "Bob", "", AT)]
-    assert table("SELECT countIf(link = 0), countIf(link IS NULL) FROM hits FINAL") == [(10, 10)]
+    assert table("SELECT countIf(link = 0), countIf(link IS NULL), any(asn) FROM hits FINAL") == [
+        (10, 10, 4_200_000_000)
+    ]
 
     assert loader.stop() == 0
     await rewind(settings, "loader", *TOPICS)
@@ -237,14 +243,22 @@ async def test_a_later_revision_replaces_and_an_earlier_does_not(
     settings: Settings, loader: Service, table: Table
 ) -> None:
     one = event()
-    revised = structs.replace(one, revision=2, verdict="scanner", reasons=["burst"])
+    revised = structs.replace(
+        one,
+        revision=2,
+        verdict="scanner",
+        reasons=["burst"],
+        score=95,
+        rules_version=7,
+        repeat=True,
+    )
     loader.start()
     for each in (revised, one):
         await publish(settings, "events", (each.message_id, EVENT.encode(each)))
         await all_loaded(settings, "events")
-    assert table("SELECT revision, verdict, reasons FROM events FINAL") == [
-        (2, "scanner", ["burst"])
-    ]
+    assert table(
+        "SELECT revision, verdict, reasons, score, rules_version, repeat FROM events FINAL"
+    ) == [(2, "scanner", ["burst"], 95, 7, True)]
 
 
 async def test_a_tombstone_erases_and_what_comes_after_stays(

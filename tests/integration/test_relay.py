@@ -65,15 +65,17 @@ async def say(relay: Relay, address: str, state: str) -> None:
 async def test_a_mail_goes_out_tracked_and_its_send_is_published(
     relay: Relay, host: SmtpHost
 ) -> None:
-    message = mail(1, more="X-Mailwake-Tag: spring\r\nBcc: secret@example.org\r\n")
+    agent = "User-Agent: Thunderbird/140.0\r\nX-Mailer: other\r\n"
+    message = mail(1, more=agent + "X-Mailwake-Tag: spring\r\nBcc: secret@example.org\r\n")
     assert await relay.asend(message, ["anna@example.org"]) == {}
     (taken,) = host.taken
     assert (taken.sender, taken.recipients) == (SENDER, ("anna@example.org",))
-    assert relay.tracker.restore(taken.message) == mail(1)
+    assert relay.tracker.restore(taken.message) == mail(1, more=agent)
     send = await send_of(relay, taken)
     assert (send.tenant, send.user, send.opens, send.clicks) == (TENANT, USER, True, True)
     assert (send.tag, send.basis, send.recipient_count) == ("spring", "legitimate_interests", 1)
     assert send.links == ["https://example.com/1"]
+    assert (send.sender_network, send.sender_agent) == ("127.0.0.0/24", "Thunderbird/140.0")
     display = (await relay.displays())[send.message_id]
     assert (display.subject, display.recipients[0].name) == ("Offer 1", "Anna")
     assert "@" not in relay.service.log.read_text()

@@ -30,6 +30,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "starlette": ("mailwake_edge/", "mailwake_api/"),
     "aiosmtpd": ("mailwake_relay/", "mailwake_local/"),
     "aiosmtplib": "mailwake_relay/",
+    "maxminddb": "mailwake_edge/",
     "jwt": "mailwake_api/",
     "uvicorn": ("mailwake_edge/", "mailwake_api/", "mailwake/http_server.py"),
 }

@@ -79,6 +79,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
 ANYTHING_GOES = {  # what they name is looked at where it is used
     "KAFKA_HOME",
     "KAFKA_JAVA",
+    "MAILWAKE_ASN_FILE",
     "MAILWAKE_RELAY_CERTIFICATE",
     "MAILWAKE_RELAY_KEY",
     "MAILWAKE_RELAY_FOOTER",

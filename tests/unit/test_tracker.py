@@ -238,6 +238,42 @@ def test_the_display_shows_what_the_sender_sees() -> None:
     assert "Grüße".encode() not in shown
 
 
+AGENT = "Mozilla/5.0 (X11) Thunderbird/140.0"
+
+
+@pytest.mark.parametrize("network", ["203.0.113.0/24", "2001:db8:1::/48", ""])
+def test_a_send_tells_where_it_was_sent_from(network: str) -> None:
+    given: dict[str, Any] = {"sender_network": network, "sender_agent": f"\t{AGENT}\r\n\0 "}
+    sent = [instrument(mail("x"), **given).send]
+    told: dict[str, Any] = {"tenant": "acme", "user": "ben", "recipients": ["a@b.example"]} | given
+    text = TRACKER.instrument_text("https://x.example/", **told)
+    sent += [text.send, TRACKER.instrument_html("x", of=text, **told).send]
+    assert {(send.sender_network, send.sender_agent) for send in sent} == {(network, AGENT)}
+    long = instrument(mail("x"), sender_agent="ä" * 600).send
+    assert (long.sender_network, long.sender_agent) == ("", "ä" * 512)
+
+
+def test_an_anonymous_send_does_not_tell_where_it_was_sent_from() -> None:
+    given: dict[str, Any] = {"sender_network": "203.0.113.0/24", "sender_agent": AGENT}
+    for send in (
+        instrument(mail("x"), mode="anonymous", **given).send,
+        instrument(mail("x", to=""), **given).send,  # which is anonymous since nobody is named
+    ):
+        assert send.mode == "anonymous"
+        assert (send.sender_network, send.sender_agent) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["203.0.113.77", "203.0.113.77/24", "203.0.113.77/32", "203.0.0.0/16", "2001:db8::1", "here"],
+)
+@pytest.mark.parametrize("mode", ["identified", "anonymous"])
+def test_a_whole_address_does_not_get_into_a_send(network: str, mode: str) -> None:
+    with pytest.raises(MailwakeError, match="sender_network must be a network such as") as caught:
+        instrument(mail("x"), sender_network=network, mode=mode)
+    assert "113.77" not in str(caught.value)
+
+
 @pytest.mark.parametrize("encoding", ["7bit", "8bit", "quoted-printable", "base64"])
 def test_the_transfer_encoding_is_kept(encoding: str) -> None:
     body = "<p>Gr&uuml;&szlig;e <a href='https://example.org/?a=1&amp;b=2'>x</a></p></body>\n"

@@ -30,6 +30,7 @@ from mailwake.contracts import (
 from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.ids import message_id_of, new_message_id, now_ms
 from mailwake.mime import addresses, read_mail
+from mailwake.networks import cut
 from mailwake.permission import Permission, Refusal
 from mailwake.report import Report
 from mailwake.tracker import MAX_RECIPIENTS
@@ -70,6 +71,18 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
     sent_at: Millis | None = None
 
 
+class Sender(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the user sends from, so that the user's own opens are told from the recipients'.
+
+    Attributes:
+        address: the IP address of the user's computer; only its network is kept (/24, /48).
+        agent: the User-Agent of the user's browser or mail program.
+    """
+
+    address: Annotated[str, Meta(max_length=64)] = ""
+    agent: Annotated[str, Meta(max_length=512)] = ""
+
+
 class SendRequest(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A mail to be tracked: whole (`message`), or as its `html`, its `text` or both.
 
@@ -78,6 +91,7 @@ class SendRequest(Options, frozen=True, forbid_unknown_fields=True, kw_only=True
         subject: for the sender's own mailbox, beside html and text; a mail has its own.
         recipients: the addresses this body goes to. One has a body of its own; several share one,
             which can only tell that someone opened it. A mail without them goes to To, Cc and Bcc.
+        sender: where the user sends from, if known; mode anonymous keeps nothing of it.
     """
 
     message: bytes | None = None
@@ -85,6 +99,7 @@ class SendRequest(Options, frozen=True, forbid_unknown_fields=True, kw_only=True
     text: str | None = None
     subject: Annotated[str, Meta(max_length=998)] = ""
     recipients: Annotated[list[Address], Meta(max_length=MAX_RECIPIENTS)] | None = None
+    sender: Sender = Sender()
 
 
 class Tracked(Struct, frozen=True):
@@ -142,6 +157,8 @@ async def send(call: Call) -> Response:
         raise Problem(422, "two_bodies", "give either `message`, or `html` and `text`, not both")
     if wanted.message is None and not wanted.recipients:
         raise Problem(422, "no_recipients", "`html` and `text` want `recipients`, at least one")
+    if wanted.sender.address and not cut(wanted.sender.address):
+        raise Problem(422, "sender_address", "`sender.address` must be an IP address")
     tenant, user = call.caller.tenant, call.user(wanted.user)
     register, published = call.parts.register, call.parts.published
     await register.current()
@@ -228,6 +245,8 @@ def _instrument(
         "message_id": message_id,
         "basis": permission.basis,
         "footer": wanted.footer,
+        "sender_network": cut(wanted.sender.address),
+        "sender_agent": wanted.sender.agent,
     }
     if wanted.message is not None:
         mail = tracker.instrument(wanted.message, recipients=wanted.recipients or None, **told)

@@ -78,7 +78,7 @@ class Edge:
     ) -> None:
         self._open_token = open_token
         self._put = put
-        self._network = clients.network
+        self._place = clients.place
         self._withdrawn = withdrawn
         self._rest = rest
         self._next_id = (stream or HitStream()).next
@@ -161,9 +161,10 @@ class Edge:
         agent, referer, purpose = keep(headers)
         if token.mode == "identified":
             peer = scope["client"]
-            network = self._network(peer[0], headers) if peer else ""
+            network, asn = self._place(peer[0], headers) if peer else ("", 0)
         else:
-            network = agent = referer = ""
+            network, asn = "", 0
+            agent = referer = ""
         return Hit(
             hit_id=self._next_id(),
             kind=token.kind,
@@ -179,6 +180,7 @@ class Edge:
             agent=agent,
             referer=referer,
             purpose=purpose,
+            asn=asn,
         )
 
 

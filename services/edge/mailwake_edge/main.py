@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 from functools import partial
+from pathlib import Path
 
 import uvloop
 from aiokafka import AIOKafkaProducer
@@ -17,7 +18,8 @@ from mailwake.keyring import read_keyring
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
 from mailwake_edge.app import Edge, rest
-from mailwake_edge.client import Clients
+from mailwake_edge.asn import AsnFile
+from mailwake_edge.client import Clients, unknown
 from mailwake_edge.publisher import Publisher
 from mailwake_edge.server import ANSWER_DEADLINE_S, Protocol, Server
 from mailwake_edge.withdrawn import Withdrawn
@@ -28,15 +30,16 @@ log = logging.getLogger("mailwake.edge")
 async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     """Serves until `stop` is set; then answers what is under way and sends what is held.
 
-    Raises ConfigError for a key file that cannot be used, UnavailableError for a port that cannot
-    be had. Kafka may be away, also at the start; it then takes some seconds until it is ready, and
-    hits are kept without what identifies anybody until the consents are known.
+    Raises ConfigError for a key file or an ASN file that cannot be used, UnavailableError for a
+    port that cannot be had. Kafka may be away, also at the start; it then takes some seconds until
+    it is ready, and hits are kept without what identifies anybody until the consents are known.
     """
     keyring = read_keyring(settings.keyring)
+    asn_file = AsnFile(Path(settings.asn_file).expanduser()) if settings.asn_file else None
     listener = listen("edge", settings.edge_host, settings.edge_port)
     publisher = Publisher(settings, partial(connect, settings))
     withdrawn = Withdrawn(settings)
-    clients = Clients(settings.trusted_proxies)
+    clients = Clients(settings.trusted_proxies, asn_file.number if asn_file else unknown)
     edge = Edge(keyring.open, publisher.put, clients, withdrawn, rest(status))
     # Requests leave nothing for the garbage collector to find, and Python's own threshold, 700, has
     # it look every 30 of them. What stands at the start is never garbage.
@@ -52,6 +55,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     log.info("pixels and links on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     publisher.start()
     withdrawn.follower.start()
+    renewing = asyncio.create_task(asn_file.follow()) if asn_file else None
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,6 +64,8 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     try:
         await serving
     finally:
+        if renewing is not None:
+            renewing.cancel()
         await asyncio.gather(publisher.stop(), withdrawn.follower.stop())
 
 

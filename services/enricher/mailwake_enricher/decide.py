@@ -2,21 +2,36 @@
 
 A step changes the track it is given in place and tells what else came of it in an `Outcome`. The
 same sends and hits in the same order always give the same tracks and the same events, which is
-what makes a redelivery harmless.
+what makes a redelivery harmless. In another order they give the same events and the same track in
+the end, as long as hits are not later than the track remembers (docs/decisions/0011-meaning.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Literal
 
-from mailwake.contracts import PERSON, Event, Hit, Mode, Send, Track, TrackedSend
-from mailwake.ids import event_id
-from mailwake_enricher.classify import classify
-from mailwake_enricher.seen import LAST, see
+from msgspec.structs import replace
 
-DropReason = Literal["duplicate", "not_tracked", "repeat"]
+from mailwake.contracts import Event, Hit, Kind, Mark, Mode, Send, Track, TrackedSend
+from mailwake.ids import event_id, message_time
+from mailwake_enricher.company import note_company, note_itself
+from mailwake_enricher.marks import hit_id_of, insert_mark, make_mark
+from mailwake_enricher.meaning import (
+    LEAST,
+    begin,
+    judge,
+    remembered_since,
+    settle,
+    settle_mark,
+    weigh,
+    weigh_alone,
+)
+from mailwake_enricher.rules import Judgement, RuleSet, packaged_rules
+from mailwake_enricher.seen import LAST, see
+from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, TOLD, WITHHELD
+
+DropReason = Literal["duplicate", "not_tracked", "repeat", "too_late"]
 """Why a hit gave no event."""
 
 UnmatchedReason = Literal["no_send", "waiting_full"]
@@ -27,25 +42,21 @@ WAITING_CHARS = 65_536
 """Most hits that wait in one track for their send, and most characters of their targets: a track
 must fit into a Kafka record (1 MiB) whatever stands in the targets."""
 
-READERS = 40
-READERS_KEPT = 16
-READERS_MS = 3_600_000
-"""Above `READERS_KEPT` readers those are forgotten whose last event is an hour (and the repeat
-window) older than the newest, above `READERS` the oldest; 40 keep the hottest track below 2 KB."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The settings that deciding needs, in milliseconds.
 
     Attributes:
-        keep_ms: how long after its last sign of life a track is kept; as long as `tracks` keeps a
-            record (schemas/topics/tracks.yaml).
+        keep_ms: how long a mail is tracked, and how long after its last sign of life its track is
+            kept; as long as `tracks` keeps a record (schemas/topics/tracks.yaml).
+        meaning: the rule set.
     """
 
     repeat_window_ms: int
     join_wait_ms: int
     keep_ms: int
+    meaning: RuleSet = field(default_factory=packaged_rules)
 
 
 @dataclass(slots=True)
@@ -53,6 +64,7 @@ class Outcome:
     """What came of a record's sends and hits beside the changed tracks.
 
     Attributes:
+        events: some in several revisions, in their order, where `revised` says so.
         mismatched: waiting hits whose tenant is not their send's.
     """
 
@@ -60,6 +72,7 @@ class Outcome:
     drops: list[DropReason] = field(default_factory=list)
     unmatched: list[tuple[Hit, UnmatchedReason]] = field(default_factory=list)
     mismatched: list[Hit] = field(default_factory=list)
+    revised: bool = False
 
 
 def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
@@ -74,18 +87,28 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
         clicks=send.clicks,
         sent_at=send.sent_at,
         tag=send.tag,
+        sender_network=send.sender_network,
+        sender_agent=rules.meaning.family(send.sender_agent),
     )
     if track.send == tracked:
         return False
     track.send = tracked
     waited, track.waiting = track.waiting, []
-    for hit in waited:
+    for hit in sorted(waited, key=lambda each: (each.at, each.hit_id)):
         join_send(track, tracked, hit, rules, outcome)
     return True
 
 
 def take_hit(track: Track, hit: Hit, rules: Rules, outcome: Outcome) -> bool:
     """Takes a hit into the track, now or when its send comes; whether the track changed."""
+    sent_at = message_time(hit.message_id) if track.send is None else track.send.sent_at
+    if sent_at and hit.at - sent_at > rules.keep_ms:
+        outcome.drops.append("too_late")
+        return False
+    if hit.replayed and track.send is None and not _has_room(track, hit):
+        # It goes back to where it came from, and must not count as seen when it comes again.
+        outcome.unmatched.append((hit, "waiting_full"))
+        return False
     if not see(track.seen, hit.hit_id, hit.at, replayed=hit.replayed):
         outcome.drops.append("duplicate")
         return False
@@ -117,104 +140,162 @@ def is_over(track: Track, now: int, rules: Rules) -> bool:
 
 
 def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: Outcome) -> None:
-    """Makes an event of a hit that was not seen before, or tells why there is none."""
+    """Makes an event of a hit that was not seen before, or tells why there is none.
+
+    Events of other hits that it puts in another light are told again.
+    """
     if hit.tenant != send.tenant:
         outcome.mismatched.append(hit)
-    elif not (send.opens if hit.kind == "open" else send.clicks):
+        return
+    if not (send.opens if hit.kind == "open" else send.clicks):
         outcome.drops.append("not_tracked")
+        return
+    mode: Mode = "anonymous" if "anonymous" in (hit.mode, send.mode) else "identified"
+    meaning, window, marks = rules.meaning, rules.repeat_window_ms, track.marks
+    since = 0
+    if marks:
+        since = remembered_since(max(hit.at, marks[-1].at), meaning, window)
+        if marks[0].at < since:
+            settle(track, since, send, meaning, window)
     else:
-        mode: Mode = "anonymous" if "anonymous" in (hit.mode, send.mode) else "identified"
-        if is_repeat(track, hit, mode, rules.repeat_window_ms):
-            track.repeats += 1
-            outcome.drops.append("repeat")
-        else:
-            outcome.events.append(make_event(track, send, hit, mode))
-
-
-def is_repeat(track: Track, hit: Hit, mode: Mode, window_ms: int) -> bool:
-    """Whether the same reader gave an event for the same pixel or link within the window.
-
-    When not, the hit is noted as this reader's last event. In mode anonymous all are one reader.
-    """
-    reader = _reader(hit, mode)
-    last = track.readers.get(reader)
-    if last is not None and abs(hit.at - last) < window_ms:
-        return True
-    track.readers[reader] = hit.at if last is None else max(last, hit.at)
-    if len(track.readers) > READERS_KEPT:
-        _forget_readers(track, max(READERS_MS, window_ms))
-    return False
-
-
-def make_event(track: Track, send: TrackedSend, hit: Hit, mode: Mode) -> Event:
-    """The event of a hit, counted in the track."""
-    verdict, reasons = classify(hit)
-    person = verdict in PERSON
-    first = False
-    if hit.kind == "open":
-        if person:
-            first = track.opens == 0
-            track.opens += 1
-            track.first_open_at = hit.at if first else min(track.first_open_at, hit.at)
-            track.last_open_at = max(track.last_open_at, hit.at)
-        else:
-            track.machine_opens += 1
-    elif person:
-        assert hit.link is not None  # noqa: S101 (the contract of a click)
-        if track.clicks == 0:
-            track.first_click_at = hit.at
-        track.clicks += 1
-        track.first_click_at = min(track.first_click_at, hit.at)
-        track.last_click_at = max(track.last_click_at, hit.at)
-        if hit.link not in track.clicked:
-            first = True
-            track.clicked.append(hit.link)
+        begin(track)
+    # A hit from before all marks changes nothing of them: it is settled at once.
+    late = hit.at < since
+    texts = [] if late else track.texts
+    new = make_mark(texts, hit, mode)
+    note_itself(texts, new, send, meaning)
+    if late:
+        judgement = weigh_alone(track, texts, new, (), send, meaning, window)
+        _tell_new(outcome, texts, send, hit, new, judgement, meaning.version)
+        settle_mark(track, texts, new, send, meaning)
+        return
+    insert_mark(track, new)
+    told = [mark.state for mark in marks]
+    added = len(marks) > 1 and note_company(track, new, send, meaning)
+    if new is marks[-1] and not added:
+        judgement = weigh_alone(track, texts, new, marks, send, meaning, window)
+        _tell_new(outcome, texts, send, hit, new, judgement, meaning.version)
     else:
-        track.machine_clicks += 1
-    anonymous = mode == "anonymous"
-    return Event(
-        event_id=event_id(hit.hit_id, hit.kind),
-        revision=1,
-        hit_id=hit.hit_id,
-        kind=hit.kind,
-        at=hit.at,
-        tenant=send.tenant,
-        user=send.user,
-        message_id=hit.message_id,
-        recipient=0 if anonymous else hit.recipient,
-        recipient_count=send.recipient_count,
-        mode=mode,
-        verdict=verdict,
-        reasons=list(reasons),
-        first=first,
-        sent_at=send.sent_at,
-        recipient_id=None if anonymous else send.recipient_id,
-        link=hit.link,
-        target=hit.target,
-        network="" if anonymous else hit.network,
-        agent="" if anonymous else hit.agent,
-        tag=send.tag,
-    )
-
-
-def _reader(hit: Hit, mode: Mode) -> str:
-    """40 bits of a digest: two of a track's 40 readers share one once in 10^9 full tracks."""
-    if mode == "identified":
-        told = f"{hit.kind}\0{hit.link}\0{hit.recipient}\0{hit.network}\0{hit.agent}"
-    else:
-        told = f"{hit.kind}\0{hit.link}"
-    return blake2b(told.encode(), digest_size=5).hexdigest()
-
-
-def _forget_readers(track: Track, after_ms: int) -> None:
-    since = max(track.readers.values()) - after_ms
-    kept = [(at, reader) for reader, at in track.readers.items() if at > since]
-    kept = sorted(kept)[-READERS:]
-    track.readers = {reader: at for at, reader in kept}
+        weighed = weigh(track, new, send, meaning, window)
+        for mark, was, (state, judgement) in zip(marks, told, weighed, strict=True):
+            mark.state = state
+            if mark is new:
+                _tell_new(outcome, texts, send, hit, mark, judgement, meaning.version)
+            elif state != was:
+                _tell_again(outcome, texts, send, hit.message_id, mark, was, judgement, meaning)
+    if len(marks) > LEAST:
+        settle(track, since, send, meaning, window)
 
 
 def _has_room(track: Track, hit: Hit) -> bool:
     chars = sum(len(waiting.target or "") for waiting in track.waiting)
     return len(track.waiting) < WAITING_HITS and (
         chars + len(hit.target or "") <= WAITING_CHARS or not track.waiting
+    )
+
+
+def _tell_new(
+    outcome: Outcome,
+    texts: list[str],
+    send: TrackedSend,
+    hit: Hit,
+    mark: Mark,
+    judgement: Judgement,
+    version: int,
+) -> None:
+    """Tells the events of a new mark; of a repeat there are none."""
+    if mark.state & REPEAT:
+        outcome.drops.append("repeat")
+        return
+    mark.revision = 1
+    event = _event(texts, send, hit.message_id, hit.hit_id, mark, judgement, version)
+    outcome.events.append(event)
+    if mark.state & IMPLIES:
+        mark.implied = 1
+        outcome.events.append(_implied(event, mark, judgement))
+
+
+def _tell_again(
+    outcome: Outcome,
+    texts: list[str],
+    send: TrackedSend,
+    message_id: str,
+    mark: Mark,
+    was: int,
+    judgement: Judgement,
+    rules: RuleSet,
+) -> None:
+    """Tells those events of a mark again that are others than they were in the state it had."""
+    outcome.revised = True
+    otherwise = judgement != judge(texts, mark, was, rules)[1]
+    state, hit_id = mark.state, hit_id_of(texts, mark)
+    tells = otherwise or (was ^ state) & TOLD
+    if tells if mark.revision else not state & REPEAT:
+        mark.revision += 1
+        outcome.events.append(
+            _event(texts, send, message_id, hit_id, mark, judgement, rules.version)
+        )
+    if (was ^ state) & IMPLIES or (state & IMPLIES and otherwise):
+        mark.implied += 1
+        click = _event(texts, send, message_id, hit_id, mark, judgement, rules.version)
+        outcome.events.append(_implied(click, mark, judgement))
+
+
+def _event(
+    texts: list[str],
+    send: TrackedSend,
+    message_id: str,
+    hit_id: str,
+    mark: Mark,
+    judgement: Judgement,
+    version: int,
+) -> Event:
+    """The event of a mark."""
+    state, link = mark.state, mark.link
+    kind: Kind = "open" if link < 0 else "click"
+    anonymous, forward = bool(mark.flags & WITHHELD), bool(state & FORWARD)
+    return Event(
+        event_id(hit_id, kind),
+        mark.revision,
+        hit_id,
+        kind,
+        mark.at,
+        send.tenant,
+        send.user,
+        message_id,
+        mark.recipient,
+        send.recipient_count,
+        "anonymous" if anonymous else "identified",
+        judgement.verdict,
+        judgement.told,
+        bool(state & FIRST),
+        send.sent_at,
+        None if anonymous or forward else send.recipient_id,
+        None if link < 0 else link,
+        None if link < 0 else texts[mark.target],
+        texts[mark.network],
+        texts[mark.agent],
+        send.tag,
+        judgement.score,
+        version,
+        bool(state & REPEAT),
+        False,
+        forward,
+    )
+
+
+def _implied(click: Event, mark: Mark, judgement: Judgement) -> Event:
+    """The open that a click implies; where it does so no more, a repeat of the open seen since."""
+    wanted = bool(mark.state & IMPLIES)
+    return replace(
+        click,
+        event_id=event_id(click.hit_id, "open"),
+        revision=mark.implied,
+        kind="open",
+        reasons=["implied_by_click", *judgement.told],
+        first=wanted,
+        link=None,
+        target=None,
+        repeat=not wanted,
+        implied=True,
     )

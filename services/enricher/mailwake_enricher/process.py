@@ -1,4 +1,4 @@
-"""One record of `sends` or `hits`, from its bytes to what is to be sent and stored; pure.
+"""One record of what the enricher reads, from its bytes to what is to be sent and stored; pure.
 
 A track is read once and written once a record, however many of its hits the record holds.
 """
@@ -14,6 +14,7 @@ import msgspec
 from mailwake.contracts import (
     EVENT,
     HIT,
+    RECLASSIFIED,
     SEND,
     TRACK,
     Event,
@@ -35,6 +36,7 @@ from mailwake_enricher.decide import (
     take_hit,
     take_send,
 )
+from mailwake_enricher.taken_over import TakeOver, take_over
 
 EVENTS_BYTES = 256 * 1024
 """How large a record of several events may be; more are split."""
@@ -80,6 +82,7 @@ class Result:
     drops: Counter[DropReason] = field(default_factory=Counter)
     rejects: Counter[tuple[str, RejectReason]] = field(default_factory=Counter)
     unmatched: Counter[UnmatchedReason] = field(default_factory=Counter)
+    taken_over: Counter[TakeOver] = field(default_factory=Counter)
 
 
 Load = Callable[[int, Iterable[str]], dict[str, Track]]
@@ -95,7 +98,9 @@ class Processor:
         self._load = load
 
     def process(self, record: Record) -> Result:
-        """What a record of `sends` or `hits` gives. Never raises for what stands in it."""
+        """What a record gives. Never raises for what stands in it."""
+        if record.topic == "reclassified":
+            return self._reclassified(record)
         return self._sends(record) if record.topic == "sends" else self._hits(record)
 
     def expire(self, partition: int, message_ids: Iterable[str], now: int) -> Result:
@@ -139,6 +144,20 @@ class Processor:
         for hit in outcome.mismatched:
             index = next(at for at, each in enumerate(hits) if each is hit)
             self._reject(result, "hits", record, _part(record.value, bad, index), _mismatch())
+        return self._finish(result, outcome, record.partition)
+
+    def _reclassified(self, record: Record) -> Result:
+        result = Result()
+        outcome = Outcome()
+        mails, bad = RECLASSIFIED.read(record.value)
+        result.taken_over["unreadable"] += len(bad)
+        for mail in mails:
+            track = self._load(record.partition, [mail.message_id])[mail.message_id]
+            taken = take_over(track, mail, outcome)
+            result.taken_over[taken] += 1
+            if taken == "applied" and mail.track is not None:
+                result.tracks[mail.message_id] = track
+        result.read = len(mails)
         return self._finish(result, outcome, record.partition)
 
     def _sort_out(
@@ -191,14 +210,17 @@ class Processor:
         return self._tell(result, outcome, partition)
 
     def _tell(self, result: Result, outcome: Outcome, partition: int) -> Result:
-        if outcome.events:
-            result.outputs += _event_records(outcome.events, partition)
+        events = outcome.events
+        if outcome.revised:  # of an event that was told twice the last revision says all
+            events = list({event.event_id: event for event in events}.values())
+        if events:
+            result.outputs += _event_records(events, partition)
         for hit, reason in outcome.unmatched:
             headers = [("mailwake-reason", reason.encode())]
             key = hit.message_id.encode()
             output = Output("hits.unmatched", key, HIT.encode(hit), headers=headers)
             result.outputs.append(output)
-        result.events = Counter((event.kind, event.verdict) for event in outcome.events)
+        result.events = Counter((event.kind, event.verdict) for event in events)
         result.drops = Counter(outcome.drops)
         result.unmatched = Counter(reason for _, reason in outcome.unmatched)
         return result

@@ -25,7 +25,7 @@ def send_columns(sends: Sequence[Send]) -> Columns:
     return _same(
         sends,
         *("message_id", "tenant", "user", "sent_at", "recipient_count", "mode", "opens", "clicks"),
-        *("recipients", "links"),
+        *("recipients", "links", "sender_network", "sender_agent"),
     ) | _or_empty(sends, "tag", "basis")
 
 
@@ -42,7 +42,7 @@ def hit_columns(hits: Sequence[Hit]) -> Columns:
     return _same(
         hits,
         *("hit_id", "kind", "at", "tenant", "message_id", "recipient", "mode", "method", "link"),
-        *("network", "agent", "referer", "purpose", "replayed"),
+        *("network", "agent", "referer", "purpose", "replayed", "asn"),
     ) | _or_empty(hits, "target")
 
 
@@ -52,7 +52,7 @@ def event_columns(events: Sequence[Event]) -> Columns:
         events,
         *("event_id", "revision", "hit_id", "kind", "at", "tenant", "user", "message_id"),
         *("recipient", "recipient_count", "mode", "verdict", "reasons", "first", "sent_at"),
-        *("link", "network", "agent"),
+        *("link", "network", "agent", "score", "rules_version", "repeat", "implied", "forward"),
     ) | _or_empty(events, "recipient_id", "target", "tag")
 
 
@@ -74,7 +74,7 @@ def track_columns(rows: Sequence[TrackRow]) -> Columns:
         | _same(
             tracks,
             *("revision", "opens", "clicks", "machine_opens", "machine_clicks", "repeats"),
-            "clicked",
+            *("clicked", "forwards", "readers_about", "readers_least"),
         )
         | {
             name: [at or None for at in _cells(tracks, name)]

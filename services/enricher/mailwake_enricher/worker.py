@@ -27,6 +27,7 @@ from mailwake.metrics import (
     ENRICHER_DROPPED,
     ENRICHER_EVENTS,
     ENRICHER_READ,
+    ENRICHER_RECLASSIFIED,
     ENRICHER_REJECTED,
     ENRICHER_UNMATCHED,
     ENRICHER_WAITING,
@@ -88,7 +89,7 @@ class Enricher:
         self._processor = Processor(self._rules, partitions, self._overlay.load)
         self._flusher = Flusher(settings, producer, self.table, self._overlay, self._check_alive)
         self._waiting = Waiting(self._rules)
-        self._names = {settings.topic(name): name for name in ("sends", "hits")}
+        self._names = {settings.topic(name): name for name in ("sends", "hits", "reclassified")}
         self._offsets = Offsets(self.app, settings, self._names, self._flusher.committable)
         self._turn = asyncio.Lock()
         self._owned: set[int] = set()
@@ -341,3 +342,5 @@ def _count(result: Result) -> None:
         ENRICHER_REJECTED.labels(topic, reject).inc(count)
     for unmatched, count in result.unmatched.items():
         ENRICHER_UNMATCHED.labels(unmatched).inc(count)
+    for taken, count in result.taken_over.items():
+        ENRICHER_RECLASSIFIED.labels(taken).inc(count)

@@ -14,6 +14,7 @@ class Drop(StrEnum):
     UNREADABLE = "unreadable"  # no event at all; the loader puts it into events.rejected
     NOT_A_PERSON = "not_a_person"
     NOT_FIRST = "not_first"
+    TOLD_OTHERWISE = "told_otherwise"  # a repeat, or an open whose click is told
 
 
 def alert_of(event: Event) -> Alert | Drop:
@@ -23,6 +24,8 @@ def alert_of(event: Event) -> Alert | Drop:
     """
     if event.verdict not in PERSON:
         return Drop.NOT_A_PERSON
+    if event.repeat or event.implied:
+        return Drop.TOLD_OTHERWISE
     if not event.first:
         return Drop.NOT_FIRST
     return Alert(

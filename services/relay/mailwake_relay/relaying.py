@@ -58,6 +58,7 @@ class Envelope:
     Attributes:
         recipients: those the next host has taken, each once.
         opened: the transaction in which it has taken them.
+        network: the network that the client sends from; empty where it has none.
     """
 
     login: Login
@@ -65,6 +66,7 @@ class Envelope:
     utf8: bool
     recipients: list[str]
     opened: Transaction | None = None
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,8 @@ class Relaying:
                 message_id=ids.message_id_of(login.tenant, given),
                 basis=may.basis,
                 footer=self._settings.relay_footer or None,
+                sender_network=work.envelope.network,
+                sender_agent=letter.agent,
             )
         except MailwakeError as error:
             log.info("a mail cannot be tracked: %s", type(error).__name__)

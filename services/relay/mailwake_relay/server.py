@@ -23,6 +23,7 @@ from aiosmtpd.smtp import Session as Client
 
 from mailwake import metrics
 from mailwake.errors import ConfigError
+from mailwake.networks import cut
 from mailwake.settings import Settings
 from mailwake_relay.certificate import Certificate
 from mailwake_relay.logins import Logins
@@ -327,6 +328,8 @@ class Conversation(SMTP):
         opened, self._opened = self._opened, None
         sender = "" if said.mail_from == "<>" else str(said.mail_from)
         envelope = Envelope(self._login, sender, said.smtp_utf8, list(said.rcpt_tos), opened)
+        peer: Any = client.peer  # of a Unix socket it is a text, and no address
+        envelope.network = cut(peer[0]) if isinstance(peer, tuple) else ""
         answer = await asyncio.shield(self._server.relay(envelope, said.content))
         self._told = answer.delivered
         return str(answer.reply)

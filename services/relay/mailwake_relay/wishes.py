@@ -73,6 +73,7 @@ class Letter:
             where it came without) and its body.
         ascii: whether it holds no byte above 127.
         signed: whether a DKIM signature stands in it, which a change would break.
+        agent: the mail program that made it, by its User-Agent or X-Mailer; empty when it has none.
     """
 
     message: bytes
@@ -81,6 +82,7 @@ class Letter:
     message_id: str
     ascii: bool
     signed: bool
+    agent: str = ""
 
 
 def take_letter(data: bytes, domain: str) -> Letter:
@@ -111,7 +113,8 @@ def take_letter(data: bytes, domain: str) -> Letter:
             given = f"<{unique.hex()}@{domain}>"
             added = f"Message-ID: {given}\r\n".encode()
     message = added + kept + body
-    return Letter(message, wishes, identity, given, message.isascii(), signed)
+    agent = next(iter(headers.all("user-agent") + headers.all("x-mailer")), "")
+    return Letter(message, wishes, identity, given, message.isascii(), signed, agent)
 
 
 def with_line_ends(data: bytes) -> bytes:

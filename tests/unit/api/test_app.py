@@ -287,6 +287,35 @@ async def test_a_body_with_nothing_to_track_publishes_nothing(
     assert memory.connection.sends == []
 
 
+async def test_of_the_senders_address_the_network_is_kept(
+    memory: Memory, client: httpx.AsyncClient
+) -> None:
+    headers = memory.authorization("ben", "admin")
+    await client.post("/v1/consents", json=SAID, headers=headers)
+    body = {"html": HTML, "recipients": ["anna@example.com"]}
+    for sender, mode in (
+        ({"address": "203.0.113.77", "agent": "Firefox/140"}, "identified"),
+        ({"address": "::ffff:203.0.113.77"}, "identified"),
+        ({"address": "2001:db8:1:2::3"}, "identified"),
+        ({"agent": "Firefox/140"}, "identified"),
+        ({"address": "203.0.113.77", "agent": "Firefox/140"}, "anonymous"),
+    ):
+        told = body | {"sender": sender, "mode": mode}
+        answer = await client.post("/v1/sends", json=told, headers=headers)
+        assert answer.status_code == 200
+    assert [(send.sender_network, send.sender_agent) for send in memory.connection.sends] == [
+        ("203.0.113.0/24", "Firefox/140"),
+        ("203.0.113.0/24", ""),
+        ("2001:db8:1::/48", ""),
+        ("", "Firefox/140"),
+        ("", ""),
+    ]
+    wrong = body | {"sender": {"address": "203.0.113.777"}}
+    answer = await client.post("/v1/sends", json=wrong, headers=headers)
+    assert problem(answer, 422) == "sender_address"
+    assert "113.777" not in answer.text
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

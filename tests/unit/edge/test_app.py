@@ -28,6 +28,7 @@ TARGET = "https://example.com/offer?a=1&b=%20#top"
 OPEN = Token("open", "acme", MESSAGE, 3, "identified")
 CLICK = Token("click", "acme", MESSAGE, 3, "identified", 5, TARGET)
 AT = 1_795_507_707_070
+ASNS = {"203.0.113.77": 64_500, "198.51.100.1": 64_501, "192.0.2.9": 64_502}
 
 
 class Asked:
@@ -42,7 +43,7 @@ class Asked:
         self.app = Edge(
             KEYRING.open,
             self.hits.extend,
-            Clients(networks("10.0.0.0/8")),
+            Clients(networks("10.0.0.0/8"), lambda address: ASNS.get(address, 0)),
             self.withdrawn,
             rest(self.status),
             stream=self.stream,
@@ -92,6 +93,7 @@ async def test_a_pixel_gives_the_pixel_and_a_hit(edge: Asked) -> None:
             agent="Thunderbird/128",
             referer="https://mail.example",
             purpose="preview",
+            asn=64_500,
         )
     ]
     assert counted("hits", kind="open") == before + 1
@@ -139,7 +141,7 @@ async def test_anonymous_hits_hold_no_trace_of_the_reader(edge: Asked) -> None:
     )
     assert answer.messages == list(PIXEL)
     (hit,) = edge.hits
-    assert (hit.network, hit.agent, hit.referer) == ("", "", "")
+    assert (hit.network, hit.agent, hit.referer, hit.asn) == ("", "", "", 0)
     assert hit.purpose == "prefetch"
 
 
@@ -198,8 +200,8 @@ async def test_until_consents_are_known_nobody_is_identified(edge: Asked, token:
     answers = [await edge(path, headers=HEADERS)]
     await edge(f"/{token.kind[0]}/{KEYRING.seal(known_to_be)}", headers=HEADERS)
     one, two = edge.hits
-    assert (one.mode, one.recipient, one.network, one.agent, one.referer) == (
-        *("anonymous", 0, "", "", ""),
+    assert (one.mode, one.recipient, one.network, one.agent, one.referer, one.asn) == (
+        *("anonymous", 0, "", "", "", 0),
     )
     assert replace(two, hit_id="") == replace(one, hit_id="")
     assert withheld(token.kind, "unknown") == before + 1
@@ -226,7 +228,9 @@ async def test_a_client_behind_a_trusted_proxy_is_found(edge: Asked) -> None:
     await edge("/o/" + KEYRING.seal(OPEN), headers=header, client=("10.0.0.1", 1))
     await edge("/o/" + KEYRING.seal(OPEN), headers=header, client=("203.0.113.77", 1))
     await edge("/o/" + KEYRING.seal(OPEN), headers=header, client=None)
-    assert [hit.network for hit in edge.hits] == ["192.0.2.0/24", "203.0.113.0/24", ""]
+    assert [(hit.network, hit.asn) for hit in edge.hits] == [
+        *(("192.0.2.0/24", 64_502), ("203.0.113.0/24", 64_500), ("", 0)),
+    ]
 
 
 FOREIGN = new_keyring()

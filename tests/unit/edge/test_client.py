@@ -8,11 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailwake.networks import cut, network_of, read_address, write_address
 from mailwake.settings import networks
-from mailwake_edge.client import Clients, network_of, read_address
+from mailwake_edge.client import Clients
 
 PROXIES = Clients(networks("10.0.0.0/8,192.0.2.7/32,fd00::/8"))
 NOBODY = Clients(())
+
+
+def network(clients: Clients, peer: str, headers: list[tuple[bytes, bytes]]) -> str:
+    found, asn = clients.place(peer, headers)
+    assert asn == 0
+    return found
 
 
 def forwarded(*values: str) -> list[tuple[bytes, bytes]]:
@@ -20,7 +27,7 @@ def forwarded(*values: str) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("peer", "network"),
+    ("peer", "expected"),
     [
         ("203.0.113.77", "203.0.113.0/24"),
         ("0.1.2.3", "0.1.2.0/24"),
@@ -36,9 +43,10 @@ def forwarded(*values: str) -> list[tuple[bytes, bytes]]:
         ("1.2.3.4:80", ""),
     ],
 )
-@pytest.mark.parametrize("clients", [NOBODY, PROXIES])
-def test_an_address_is_cut(clients: Clients, peer: str, network: str) -> None:
-    assert clients.network(peer, []) == network
+def test_an_address_is_cut(peer: str, expected: str) -> None:
+    for clients in (NOBODY, PROXIES):
+        assert network(clients, peer, []) == expected
+    assert cut(peer) == expected
 
 
 @given(st.ip_addresses(v=4))
@@ -46,30 +54,34 @@ def test_ipv4_is_cut_as_the_library_cuts_it(address: IPv4Address) -> None:
     packed = read_address(str(address))
     assert packed is not None
     expected = str(ip_network(f"{address}/24", strict=False))
-    assert network_of(packed) == NOBODY.network(str(address), []) == expected
-    assert NOBODY.network(f"::ffff:{address}", []) == expected
+    assert network_of(packed) == network(NOBODY, str(address), []) == expected
+    assert network(NOBODY, f"::ffff:{address}", []) == expected
+    assert write_address(packed) == str(address)
 
 
 @given(st.ip_addresses(v=6))
 def test_ipv6_is_cut_as_the_library_cuts_it(address: IPv6Address) -> None:
     inner = address.ipv4_mapped or address.sixtofour
     expected = f"{inner}/24" if inner else f"{address}/48"
-    assert NOBODY.network(str(address), []) == str(ip_network(expected, strict=False))
+    assert network(NOBODY, str(address), []) == str(ip_network(expected, strict=False))
+    packed = read_address(str(address))
+    assert packed is not None
+    assert write_address(packed) == str(inner or address)
 
 
 @given(st.text())
 def test_no_text_is_more_than_a_network_or_nothing(text: str) -> None:
     """Whatever stands in the header: what comes out is a network with its host part cleared."""
     for clients in (NOBODY, PROXIES):
-        network = clients.network("10.0.0.1", [(b"x-forwarded-for", text.encode())])
-        assert ip_network(network).prefixlen in (24, 48)
+        found = network(clients, "10.0.0.1", [(b"x-forwarded-for", text.encode())])
+        assert ip_network(found).prefixlen in (24, 48)
 
 
 PEER = "10.0.0.0/24"
 
 
 @pytest.mark.parametrize(
-    ("values", "network"),
+    ("values", "expected"),
     [
         ([], PEER),
         (["203.0.113.77"], "203.0.113.0/24"),
@@ -97,20 +109,56 @@ PEER = "10.0.0.0/24"
         (["203.0.113.77" + ", 10.0.0.2" * 10_000], PEER),
     ],
 )
-def test_a_trusted_proxy_names_the_client(values: list[str], network: str) -> None:
-    assert PROXIES.network("10.0.0.1", forwarded(*values)) == network
-    assert PROXIES.network("::ffff:10.0.0.1", forwarded(*values)) == network
+def test_a_trusted_proxy_names_the_client(values: list[str], expected: str) -> None:
+    assert network(PROXIES, "10.0.0.1", forwarded(*values)) == expected
+    assert network(PROXIES, "::ffff:10.0.0.1", forwarded(*values)) == expected
 
 
 def test_nobody_else_does() -> None:
     header = forwarded("198.51.100.1")
-    assert PROXIES.network("203.0.113.77", header) == "203.0.113.0/24"
-    assert PROXIES.network("192.0.2.8", header) == "192.0.2.0/24"
-    assert PROXIES.network("192.0.2.7", header) == "198.51.100.0/24"
-    assert NOBODY.network("10.0.0.1", header) == PEER
-    assert NOBODY.network("::1", header) == "::/48"
+    assert network(PROXIES, "203.0.113.77", header) == "203.0.113.0/24"
+    assert network(PROXIES, "192.0.2.8", header) == "192.0.2.0/24"
+    assert network(PROXIES, "192.0.2.7", header) == "198.51.100.0/24"
+    assert network(NOBODY, "10.0.0.1", header) == PEER
+    assert network(NOBODY, "::1", header) == "::/48"
 
 
 def test_other_headers_that_say_so_are_not_believed() -> None:
     header = [(b"forwarded", b"for=198.51.100.1"), (b"x-real-ip", b"198.51.100.1")]
-    assert PROXIES.network("10.0.0.1", header) == PEER
+    assert network(PROXIES, "10.0.0.1", header) == PEER
+
+
+@pytest.mark.parametrize(
+    ("peer", "values", "asked"),
+    [
+        ("203.0.113.77", [], "203.0.113.77"),
+        ("::ffff:203.0.113.77", [], "203.0.113.77"),
+        ("2001:db8:1:2::3", [], "2001:db8:1:2::3"),
+        ("10.0.0.1", ["198.51.100.1, 203.0.113.77"], "203.0.113.77"),
+        ("10.0.0.1", ["[::ffff:203.0.113.77]:443"], "203.0.113.77"),
+        ("203.0.113.77", ["198.51.100.1"], "203.0.113.77"),
+    ],
+)
+@pytest.mark.parametrize("trusted", ["10.0.0.0/8", ""])
+def test_the_system_is_that_of_the_full_address(
+    peer: str, values: list[str], asked: str, trusted: str
+) -> None:
+    """Of the very client whose network is kept; a /24 may belong to several."""
+    seen: list[str] = []
+
+    def asn(address: str) -> int:
+        seen.append(address)
+        return 64_500
+
+    place = Clients(networks(trusted), asn).place(peer, forwarded(*values))
+    expected = asked if trusted or not values else peer
+    assert place == (cut(expected), 64_500)
+    assert seen == [expected]
+
+
+def test_who_has_no_address_has_no_system() -> None:
+    def asn(address: str) -> int:
+        raise AssertionError(address)
+
+    assert Clients((), asn).place("", []) == ("", 0)
+    assert Clients(networks("10.0.0.0/8"), asn).place("socket", []) == ("", 0)

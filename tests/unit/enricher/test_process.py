@@ -95,11 +95,23 @@ def test_the_events_of_a_record_are_one_record_of_its_partition() -> None:
 def test_a_track_is_written_once_a_record() -> None:
     table = Table()
     table.take("sends", SEND.encode(send()))
-    result = table.take("hits", HIT.encode_many([hit(link=link) for link in range(5)]))
+    hits = [hit(link=link, at=NOW + 60_000 * link) for link in range(5)]
+    result = table.take("hits", HIT.encode_many(hits))
     ((key, row),) = result.rows
     assert key == MESSAGE.encode()
     assert row is not None
     assert (table.track().clicks, table.track().revision) == (5, 2)
+
+
+def test_of_an_event_a_record_tells_the_last_revision() -> None:
+    table = Table()
+    table.take("sends", SEND.encode(send()))
+    result = table.take("hits", HIT.encode_many([hit(link=link) for link in range(5)]))
+    (output,) = result.outputs
+    events, _ = EVENT.read(output.value)
+    assert len({event.event_id for event in events}) == len(events) == 6
+    assert {event.verdict for event in events} == {"scanner"}
+    assert result.events == {("click", "scanner"): 5, ("open", "scanner"): 1}
 
 
 def test_a_record_of_copies_writes_nothing() -> None:
@@ -196,11 +208,14 @@ def test_what_is_too_large_to_be_kept_is_cut() -> None:
 def test_very_large_events_are_split() -> None:
     table = Table()
     table.take("sends", SEND.encode(send()))
-    clicks = [hit(link=link, target="https://example.org/" + "x" * 8000) for link in range(100)]
+    target = "https://example.org/" + "x" * 8000
+    clicks = [hit(link=link, target=target, at=NOW + 60_000 * link) for link in range(100)]
     result = table.take("hits", HIT.encode_many(clicks))
     assert len(result.outputs) == 4
     events = [event for output in result.outputs for event in EVENT.read(output.value)[0]]
-    assert [event.hit_id for event in events] == [each.hit_id for each in clicks]
+    assert [event.hit_id for event in events if not event.implied] == [
+        each.hit_id for each in clicks
+    ]
     assert all(len(output.value) < EVENTS_BYTES + 20_000 for output in result.outputs)
     assert {output.partition for output in result.outputs} == {PARTITION}
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from mailwake.contracts import Hit, Send, Track
+from mailwake.contracts import Event, Hit, Send, Track
 from mailwake.ids import HitStream
 from mailwake_enricher.decide import Outcome, Rules, take_hit, take_send
 
-MESSAGE = "0190f1a2b3c47d8e9f00112233445566"
+MESSAGE = f"{1_790_000_000_000 - 60_000:012x}7d8e9f00112233445566"
 RECIPIENT = "aa" * 16
 NOW = 1_790_000_000_000
 RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000, keep_ms=180 * 86_400_000)
@@ -68,3 +69,32 @@ def run(track: Track, *values: Send | Hit, rules: Rules = RULES) -> Outcome:
         else:
             take_hit(track, value, rules, outcome)
     return outcome
+
+
+def last(events: Iterable[Event]) -> dict[str, Event]:
+    """The last revision of each event, but for those that count for nothing; revisions left out."""
+    told: dict[str, Event] = {}
+    for event in events:
+        before = told.get(event.event_id)
+        if before is None or event.revision > before.revision:
+            told[event.event_id] = event
+    return {
+        event_id: msgspec.structs.replace(event, revision=1)
+        for event_id, event in told.items()
+        if not event.repeat
+    }
+
+
+def plain(track: Track) -> dict[str, Any]:
+    """A track without revisions and without the order of its texts."""
+    said = {name: getattr(track, name) for name in Track.__struct_fields__}
+    texts = said.pop("texts")
+    del said["revision"]
+    said["marks"] = [
+        (
+            (mark.at, texts[mark.stream], mark.number, mark.link, mark.recipient, mark.flags),
+            (mark.asn, texts[mark.network], texts[mark.agent], texts[mark.target], mark.state),
+        )
+        for mark in track.marks
+    ]
+    return said

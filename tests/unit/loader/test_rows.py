@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec.structs import replace
+
 from mailwake.migrate import read_migrations
 from mailwake.schemas import schemas_root
 from mailwake_enricher.loader_sources import SOURCES
@@ -38,10 +40,9 @@ def columns_of_tables() -> dict[str, set[str]]:
             ):
                 lines = re.findall(r"^    ([a-z_]+) +[A-Z]", created[2], re.M)
                 tables[created[1]] = set(lines)
-            if added := re.search(
-                r"ALTER TABLE (\w+)\n    ADD COLUMN IF NOT EXISTS (\w+)", statement
-            ):
-                tables[added[1]].add(added[2])
+            if altered := re.search(r"ALTER TABLE (\w+)\n", statement):
+                added = re.findall(r"^    ADD COLUMN IF NOT EXISTS (\w+)", statement, re.M)
+                tables[altered[1]].update(added)
     return tables
 
 
@@ -86,6 +87,22 @@ def test_what_is_absent_is_empty_or_null_where_empty_would_say_something() -> No
     assert columns["target"] == ["", "https://x"]
     assert columns["recipient_id"] == ["", ""]
     assert hit_columns([hit()])["link"] == [None]
+
+
+def test_what_verdicts_rest_on_and_what_they_say() -> None:
+    sent = send_columns([send(), send(sender_network="203.0.113.0/24", sender_agent="Firefox")])
+    assert sent["sender_network"] == ["", "203.0.113.0/24"]
+    assert sent["sender_agent"] == ["", "Firefox"]
+    assert hit_columns([hit(), hit(asn=15169)])["asn"] == [0, 15169]
+    told = event_columns([event(), event(score=90, rules_version=3, repeat=True, forward=True)])
+    assert told["score"] == [0, 90]
+    assert told["rules_version"] == [0, 3]
+    assert (told["repeat"], told["forward"]) == ([False, True], [False, True])
+    assert told["implied"] == [False, False]
+    read = replace(track(), forwards=1, readers_about=5, readers_least=2)
+    columns = track_columns([(ID, track()), (ID, read)])
+    assert columns["forwards"] == [0, 1]
+    assert (columns["readers_about"], columns["readers_least"]) == ([0, 5], [0, 2])
 
 
 def test_a_statement_about_consent() -> None:

@@ -1,0 +1,462 @@
+"""`mailwake reclassify` and `mailwake replay` on real Kafka, enricher, loader and ClickHouse."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mailwake.clickhouse import ClickHouse
+from mailwake.contracts import PERSON, Event, Hit, Send, Track
+from mailwake.ids import HitStream, new_message_id, now_ms, partitioner
+from mailwake.kafka import start_producer
+from mailwake.migrate import migrate
+from mailwake.settings import Settings, read_settings, to_environ
+from mailwake.topics_apply import apply_topics
+from mailwake_enricher.archive import Choice
+from mailwake_enricher.confusion import Comparison
+from mailwake_enricher.decide import Rules
+from mailwake_enricher.keeping_up import KeepingUp
+from mailwake_enricher.reclassify import Reclassify
+from mailwake_enricher.rules import read_rules
+from tests.running import Service, running
+from tests.topics import read_all
+from tests.unit.enricher.values import BROWSER, RULES, hit, run, send
+
+PARTITIONS = 4
+PARTITION_OF = partitioner(PARTITIONS)
+AGENTS = (BROWSER, BROWSER, "Mozilla/5.0", "GoogleImageProxy", "curl/8.9", "Outlook-iOS/2.0")
+VERSION = 2001
+WINDOW_MS = RULES.repeat_window_ms
+
+
+@pytest.fixture
+async def settings(kafka: str, clickhouse: str, tmp_path: Path) -> Settings:
+    name = f"q{uuid.uuid4().hex[:10]}"
+    made = read_settings(
+        {},
+        kafka_bootstrap=kafka,
+        clickhouse_url=f"{clickhouse.rpartition('/')[0]}/{name}",
+        topic_prefix=f"{name}.",
+        partitions=PARTITIONS,
+        state=tmp_path / "state",
+        repeat_window_s=WINDOW_MS // 1000,
+        loader_seconds=0.1,
+        join_wait_s=1,
+    )
+    await apply_topics(made)
+    migrate(made.clickhouse_url)
+    return made
+
+
+@pytest.fixture
+def services(settings: Settings, tmp_path: Path) -> Iterator[tuple[Service, Service]]:
+    """The enricher and the loader, running."""
+    both = (
+        Service("enricher", settings, tmp_path / "enricher.log"),
+        Service("loader", settings, tmp_path / "loader.log"),
+    )
+    with running(*both):
+        yield both
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """A rule set that takes mail programs for scanners, and Gmail's proxy for a prefetch."""
+    folder = files("mailwake_enricher") / "rules"
+    text = max((each for each in folder.iterdir()), key=lambda each: each.name).read_text("utf-8")
+    old = msgspec.toml.decode(text)
+    old |= {"version": VERSION}
+    old["signals"] |= {"mail_program": {"scanner": 100}, "gmail_proxy": {"prefetch": 100}}
+    file = tmp_path / "stronger.toml"
+    file.write_bytes(msgspec.toml.encode(old))
+    return file
+
+
+class Mails:
+    """What was sent and what came, and where it is put."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.dice = random.Random(settings.topic_prefix)
+        self.now = now_ms() - 10 * 86_400_000
+        self.sends: dict[str, Send] = {}
+        self.hits: list[Hit] = []
+        self._stream = HitStream()
+
+    def some_sends(self, count: int) -> list[Send]:
+        made = [
+            send(
+                message_id=new_message_id(self.now + number),
+                tenant=self.dice.choice(("acme", "beta")),
+                user=self.dice.choice(("u1", "u2", "u3")),
+                sent_at=self.now,
+            )
+            for number in range(count)
+        ]
+        self.sends |= {each.message_id: each for each in made}
+        return made
+
+    def some_hits(self, sends: Sequence[Send], count: int, days: float = 5) -> list[Hit]:
+        """Opens and clicks in the order of time, some repeats and bursts among them."""
+        dice, made = self.dice, []
+        times = sorted(self.now + dice.randrange(int(days * 86_400_000)) for _ in range(count))
+        for at in times:
+            sent = dice.choice(sends)
+            agent, network = dice.choice(AGENTS), f"203.0.{dice.randrange(4)}.0/24"
+            for _ in range(dice.choice((1, 1, 2, 6))):
+                at += dice.randrange(3000)
+                made.append(
+                    hit(
+                        hit_id=self._stream.next(),
+                        at=at,
+                        tenant=sent.tenant,
+                        message_id=sent.message_id,
+                        agent=agent,
+                        network=network,
+                        **({"link": dice.randrange(3)} if dice.random() < 0.4 else {}),
+                    )
+                )
+        self.hits += made
+        return made
+
+    async def put(self, topic: str, values: Sequence[Send | Hit]) -> None:
+        producer = await start_producer(self.settings, client_id="test")
+        try:
+            by_partition: dict[int, list[Send | Hit]] = {}
+            for value in values:
+                partition = PARTITION_OF(value.message_id.encode())
+                by_partition.setdefault(partition, []).append(value)
+            for partition, mine in by_partition.items():
+                for at in range(0, len(mine), 50):
+                    await producer.send(
+                        self.settings.topic(topic),
+                        msgspec.json.encode(mine[at : at + 50]),
+                        key=b"k",
+                        partition=partition,
+                    )
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    def expected(self, rules: Rules) -> tuple[dict[str, Event], dict[str, Track]]:
+        """The events that count and the tracks that the rules make of all that came."""
+        events: dict[str, Event] = {}
+        tracks = {message_id: Track() for message_id in self.sends}
+        for message_id, track in tracks.items():
+            run(track, self.sends[message_id], rules=rules)
+        for each in sorted(self.hits, key=lambda one: (one.at, one.hit_id)):
+            for event in run(tracks[each.message_id], each, rules=rules).events:
+                events[event.event_id] = event
+        return {key: event for key, event in events.items() if not event.repeat}, tracks
+
+
+async def loaded(settings: Settings) -> None:
+    """Waits until enricher and loader have taken everything."""
+    async with KeepingUp(settings, print) as keeping_up:
+        read = await keeping_up.ends("sends", "hits", "reclassified")
+        await keeping_up.wait("enricher", read)
+        made = await keeping_up.ends("sends", "hits", "events", "tracks")
+        await keeping_up.wait("loader", made)
+
+
+def ask(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    clickhouse = ClickHouse(settings.clickhouse_url)
+    try:
+        return clickhouse.query(sql)
+    finally:
+        clickhouse.close()
+
+
+def verdicts(settings: Settings) -> dict[str, tuple[str, int]]:
+    """event_id -> verdict and revision, of the events that count."""
+    rows = ask(settings, "SELECT event_id, verdict, revision FROM events FINAL WHERE NOT repeat")
+    return {identity: (verdict, revision) for identity, verdict, revision in rows}
+
+
+def check(settings: Settings, mails: Mails, rules: Rules) -> None:
+    """ClickHouse shows the events and counts that the rules make of all that came."""
+    events, tracks = mails.expected(rules)
+    rows = ask(
+        settings,
+        "SELECT event_id, verdict, first, implied, score FROM events FINAL WHERE NOT repeat",
+    )
+    assert {row[0]: tuple(row[1:]) for row in rows} == {
+        key: (event.verdict, event.first, event.implied, event.score)
+        for key, event in events.items()
+    }
+    counts = ask(
+        settings,
+        "SELECT message_id, opens, clicks, machine_opens, machine_clicks, repeats, forwards "
+        "FROM tracks FINAL",
+    )
+    assert {row[0]: tuple(row[1:]) for row in counts} == {
+        key: (
+            *(track.opens, track.clicks, track.machine_opens, track.machine_clicks),
+            *(track.repeats, track.forwards),
+        )
+        for key, track in tracks.items()
+    }
+    people = Counter(event.kind for event in events.values() if event.verdict in PERSON)
+    ((opens, clicks),) = ask(
+        settings, "SELECT sum(opens + forwards), sum(clicks) FROM tracks FINAL"
+    )
+    assert (opens, clicks) == (people["open"], people["click"])
+
+
+async def reclassify(
+    settings: Settings, file: Path, choice: Choice | None = None, *, dry_run: bool = False
+) -> Comparison:
+    """Runs it in this process; gives what it tells."""
+    made = Reclassify(settings, with_rules(file), choice or Choice(), dry_run=dry_run)
+    try:
+        await made.run()
+    finally:
+        made.close()
+    assert made.moving == 0
+    return made.comparison
+
+
+def with_rules(file: Path) -> Rules:
+    return dataclasses.replace(RULES, meaning=read_rules(file))
+
+
+def command(settings: Settings, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a person would."""
+    return subprocess.run(
+        [sys.executable, "-m", "mailwake.cli", *map(str, arguments)],
+        env=os.environ | to_environ(settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+async def test_verdicts_turn_as_the_dry_run_said_and_a_second_run_finds_nothing(
+    settings: Settings, services: tuple[Service, Service], rules: Path
+) -> None:
+    mails = Mails(settings)
+    sends = mails.some_sends(150)
+    await mails.put("sends", sends)
+    await mails.put("hits", mails.some_hits(sends, 500))
+    await loaded(settings)
+    check(settings, mails, RULES)
+
+    before = verdicts(settings)
+    told = await reclassify(settings, rules, dry_run=True)
+    assert await asyncio.to_thread(verdicts, settings) == before
+    assert await read_all(settings, "reclassified") == []
+    assert told.hits == len(mails.hits)
+    assert told.verdicts["human", "scanner"] > 20
+    assert told.verdicts["proxy", "prefetch"] > 20
+
+    done = await asyncio.to_thread(command, settings, "reclassify", "--rules", rules)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"rule set {VERSION}: {len(mails.hits):,} hits of " in done.stdout
+    assert "\n".join(told.lines()) in done.stdout
+    after = verdicts(settings)
+    turned = Counter(
+        (before[identity][0], after[identity][0]) for identity in before if identity in after
+    )
+    implied = {i for (i,) in ask(settings, "SELECT event_id FROM events FINAL WHERE implied")}
+    for identity in implied & before.keys() & after.keys():
+        turned[before[identity][0], after[identity][0]] -= 1
+    assert +turned == +told.verdicts
+    check(settings, mails, with_rules(rules))
+    changed = ask(
+        settings,
+        f"SELECT min(revision), count() FROM events FINAL WHERE rules_version = {VERSION}",
+    )
+    assert changed[0][1] == told.changed_events
+    assert all(after[each][1] >= before[each][1] for each in before.keys() & after.keys())
+
+    records = len(await read_all(settings, "reclassified"))
+    again = await reclassify(settings, rules)
+    assert (again.changed_events, again.counts_alone) == (0, 0)
+    assert len(await read_all(settings, "reclassified")) == records
+    assert verdicts(settings) == after
+
+    # Back to the rules in force: everything stands as it stood, one revision on.
+    folder = files("mailwake_enricher") / "rules"
+    packaged = rules.with_name("packaged.toml")
+    packaged.write_bytes(max(folder.iterdir(), key=lambda each: each.name).read_bytes())
+    back = await reclassify(settings, packaged)
+    assert back.verdicts["scanner", "human"] == told.verdicts["human", "scanner"]
+    check(settings, mails, RULES)
+    # The enricher goes on above what was published: bursts revise what stands.
+    stood = verdicts(settings)
+    mails.now += 6 * 86_400_000
+    await mails.put("hits", mails.some_hits(sends, 200, days=1))
+    await loaded(settings)
+    check(settings, mails, RULES)
+    assert all(
+        revision >= stood[each][1]
+        for each, (_, revision) in verdicts(settings).items()
+        if each in stood
+    )
+
+
+async def test_hits_that_come_meanwhile_are_neither_lost_nor_contradicted(
+    settings: Settings, services: tuple[Service, Service], rules: Path
+) -> None:
+    mails = Mails(settings)
+    sends = mails.some_sends(100)
+    await mails.put("sends", sends)
+    await mails.put("hits", mails.some_hits(sends, 300))
+    await loaded(settings)
+    mails.now += 6 * 86_400_000
+    ended = asyncio.Event()
+
+    async def keep_coming() -> None:
+        while not ended.is_set():
+            mails.now += 20_000
+            await mails.put("hits", mails.some_hits(sends, 10, days=0.0001))
+
+    coming = asyncio.create_task(keep_coming())
+    made = Reclassify(settings, with_rules(rules), Choice(), dry_run=False)
+    try:
+        await made.run()
+    finally:
+        made.close()
+        ended.set()
+        await coming
+    await loaded(settings)
+    # Each hit counts once, whatever rules judged it.
+    ((hits,),) = ask(
+        settings,
+        "SELECT sum(opens + clicks + machine_opens + machine_clicks + repeats + forwards) "
+        "FROM tracks FINAL",
+    )
+    ((implied,),) = ask(
+        settings,
+        "SELECT count() FROM events FINAL WHERE implied AND NOT repeat",
+    )
+    assert hits - implied == len(mails.hits)
+    page = f"http://127.0.0.1:{services[0].ops_port}/metrics"
+    said = await asyncio.to_thread(lambda: urllib.request.urlopen(page, timeout=5).read().decode())
+    for what in ("applied", "outdated"):
+        assert f'mailwake_enricher_reclassified_total{{what="{what}"}}' in said
+    # What the enricher has judged meanwhile by its own rules, the next run judges anew.
+    await reclassify(settings, rules)
+    check(settings, mails, with_rules(rules))
+
+
+async def test_a_time_a_tenant_and_hits_that_are_gone(
+    settings: Settings, services: tuple[Service, Service], rules: Path
+) -> None:
+    mails = Mails(settings)
+    sends = mails.some_sends(60)
+    await mails.put("sends", sends)
+    early = mails.some_hits(sends[:30], 80, days=1)
+    mails.now += 3 * 86_400_000
+    late = mails.some_hits(sends[30:], 80, days=1)
+    await mails.put("hits", [*early, *late])
+    await loaded(settings)
+
+    def mails_of(hits: Sequence[Hit], tenant: str | None = None) -> int:
+        return len({each.message_id for each in hits if tenant in (None, each.tenant)})
+
+    for choice, count in (
+        (Choice(), mails_of([*early, *late])),
+        (Choice(since=mails.now), mails_of(late)),
+        (Choice(until=mails.now), mails_of(early)),
+        (Choice(tenant="beta"), mails_of([*early, *late], "beta")),
+        (Choice(tenant="beta", since=mails.now), mails_of(late, "beta")),
+        (Choice(tenant="nobody"), 0),
+    ):
+        told = await reclassify(settings, rules, choice, dry_run=True)
+        assert told.mails == count, choice
+
+    gone = early[0]
+    left = {each.hit_id for each in early if each.message_id == gone.message_id}
+    ask(
+        settings,
+        f"ALTER TABLE hits DELETE WHERE hit_id = '{gone.hit_id}' SETTINGS mutations_sync = 2",
+    )
+    before = verdicts(settings)
+    told = await reclassify(settings, rules)
+    assert (told.left["no_hits"], told.gone >= 1) == (1, True)
+    after = verdicts(settings)
+    of_mail = {
+        identity
+        for identity, hit_id in ask(settings, "SELECT event_id, hit_id FROM events FINAL")
+        if hit_id in left
+    }
+    assert {each: after.get(each) for each in of_mail} == {
+        each: before.get(each) for each in of_mail
+    }
+    assert told.changed_mails > 20
+
+
+async def test_without_its_services_it_says_what_is_missing(
+    settings: Settings, rules: Path
+) -> None:
+    done = command(settings, "reclassify", "--rules", rules.with_name("none.toml"))
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+    assert "none.toml cannot be read" in done.stderr
+    done = command(settings, "reclassify", "--rules", rules, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "no events to compare" in done.stdout
+
+
+async def test_replayed_hits_join_late_sends_once(
+    settings: Settings, services: tuple[Service, Service], tmp_path: Path
+) -> None:
+    mails = Mails(settings)
+    mails.now = now_ms() - 86_400_000
+    sends = mails.some_sends(40)
+    crowd = sends[0]
+    # More than can wait: the later ones are given up before the earlier ones.
+    crowded = [
+        hit(
+            hit_id=f"{mails._stream.name}{5_000_000 + number:016x}",
+            at=mails.now + 120_000 * number,
+            tenant=crowd.tenant,
+            message_id=crowd.message_id,
+        )
+        for number in range(100)
+    ]
+    mails.hits += crowded
+    hits = mails.some_hits(sends[1:], 150, days=0.5)
+    await mails.put("hits", [*crowded, *hits])
+
+    async def unmatched() -> int:
+        return len(await read_all(settings, "hits.unmatched"))
+
+    for _ in range(300):
+        if await unmatched() >= len(mails.hits):
+            break
+        await asyncio.sleep(0.2)
+    assert await unmatched() == len(mails.hits)
+
+    # Nothing is lost when there is still no send.
+    done = command(settings, "replay", "hits.unmatched", "--dry-run")
+    assert f"{len(mails.hits):,} hits would be replayed" in done.stdout, done.stderr
+    assert "waiting_full" in done.stdout
+    assert await unmatched() == len(mails.hits)
+
+    await mails.put("sends", sends)
+    await loaded(settings)
+    for _ in range(2):
+        done = await asyncio.to_thread(command, settings, "replay", "hits.unmatched")
+        assert done.stdout.startswith(f"{len(mails.hits):,} hits replayed"), done.stderr
+        await loaded(settings)
+        check(settings, mails, RULES)
+    assert await unmatched() == len(mails.hits)
+    done = command(settings, "replay", "hits.unmatched", "--dry-run", "--since", "2100-01-01")
+    assert done.stdout.startswith("0 hits would be replayed"), done.stderr

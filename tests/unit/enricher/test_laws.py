@@ -1,0 +1,196 @@
+"""The laws of the core: what comes of a mail's hits is a function of the set of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailwake.contracts import EVENT, PERSON, TRACK, Hit, Send, Track
+from mailwake.ids import HitStream
+from mailwake_enricher.decide import Outcome
+from mailwake_enricher.meaning import LATE_MS, MARKS
+from tests.unit.enricher.values import BROWSER, NOW, hit, last, plain, run, send
+
+AGENTS = [
+    BROWSER,
+    BROWSER,
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 Version/18",
+    "Mozilla/5.0 (X11) Gecko/20100101 Thunderbird/140.0",
+    "curl/8",
+    "Mozilla/5.0 (Windows) (via ggpht.com GoogleImageProxy)",
+    "Mozilla/5.0",
+    "",
+]
+NETWORKS = ["203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24"]
+STREAMS = ["1a0c4506c0000001", "1a0c4506c0000002"]
+SENDS = [
+    {},
+    {"sender_network": NETWORKS[0], "sender_agent": BROWSER},
+    {"recipient_count": 2, "recipients": ["aa" * 16, "bb" * 16]},
+    {"mode": "anonymous", "recipients": []},
+    {"sent_at": NOW, "clicks": True},
+]
+"""What the sends are like."""
+
+
+@st.composite
+def some_hits(draw: st.DrawFn, most: int = MARKS, span: int = 200_000) -> list[Hit]:
+    """Hits within a span of time, each of a stream and with a number of its own."""
+    count = draw(st.integers(0, most))
+    return [
+        hit(
+            hit_id=f"{draw(st.sampled_from(STREAMS))}{number + 1:016x}",
+            at=NOW + draw(st.sampled_from([0, 1000, 5000, draw(st.integers(0, span))])),
+            agent=draw(st.sampled_from(AGENTS)),
+            network=draw(st.sampled_from(NETWORKS)),
+            recipient=draw(st.sampled_from([0, 0, 0, 1])),
+            method=draw(st.sampled_from(["GET", "GET", "GET", "HEAD"])),
+            asn=draw(st.sampled_from([0, 0, 8075, 714, 22616])),
+            **({} if (link := draw(st.sampled_from([None, 0, 1, 2]))) is None else {"link": link}),
+        )
+        for number in range(count)
+    ]
+
+
+@settings(max_examples=400)
+@given(
+    hits=some_hits(),
+    sent=st.sampled_from(SENDS),
+    order=st.randoms(use_true_random=False),
+    place=st.integers(0, MARKS),
+    again=st.lists(st.integers(0, MARKS - 1), max_size=6),
+)
+def test_order_and_copies_change_neither_events_nor_track(
+    hits: list[Hit], sent: dict[str, Any], order: random.Random, place: int, again: list[int]
+) -> None:
+    """The law of permutation and of replay, for as many hits as a track remembers."""
+    straight, crooked = Track(), Track()
+    events = run(straight, send(**sent), *sorted(hits, key=lambda each: each.at)).events
+    mixed: list[Send | Hit] = [*hits, *(hits[at] for at in again if at < len(hits))]
+    order.shuffle(mixed)
+    mixed.insert(min(place, len(mixed)), send(**sent))
+    others = run(crooked, *mixed).events
+    assert last(others) == last(events)
+    assert plain(crooked) == plain(straight)
+    # And once more, all of it: nothing comes of it.
+    outcome = run(crooked, *mixed)
+    assert outcome.events == []
+    assert plain(crooked) == plain(straight)
+
+
+@settings(max_examples=150)
+@given(
+    gaps=st.lists(st.sampled_from([500, 4000, 50_000, 130_000, 700_000]), min_size=10, max_size=60),
+    chance=st.randoms(use_true_random=False),
+)
+def test_hits_over_a_long_time_may_be_as_late_as_is_promised(
+    gaps: list[int], chance: random.Random
+) -> None:
+    """Hits settle meanwhile; no hit comes later than `LATE_MS` after a newer one."""
+    at, hits = NOW, []
+    for number, gap in enumerate(gaps):
+        at += gap
+        link = chance.choice([None, 0, 1, 2])
+        made = hit(
+            hit_id=f"{chance.choice(STREAMS)}{number + 1:016x}",
+            at=at,
+            agent=chance.choice(AGENTS),
+            network=chance.choice(NETWORKS),
+            **({} if link is None else {"link": link}),
+        )
+        hits.append(made)
+    if any(crowded(hits, each.at) > MARKS for each in hits):
+        return  # more than a track remembers
+    delayed = sorted(hits, key=lambda each: each.at + chance.randrange(LATE_MS))
+    straight, crooked = Track(), Track()
+    events = run(straight, send(), *hits).events
+    others = run(crooked, send(), *delayed).events
+    assert last(others) == last(events)
+    counts = plain(straight), plain(crooked)
+    for said in counts:
+        del said["seen"]  # of two streams, numbers are folded in the order they come
+    assert counts[0] == counts[1]
+
+
+def crowded(hits: Sequence[Hit], at: int) -> int:
+    """How many hits a track may have to remember when it takes one of that time."""
+    return sum(at - 2 * LATE_MS - 240_000 <= each.at <= at for each in hits)
+
+
+@given(hits=some_hits(40, 100_000), sent=st.sampled_from(SENDS))
+def test_counts_are_what_was_told(hits: list[Hit], sent: dict[str, Any]) -> None:
+    """However many hits: no count is below zero, and all are what the last revisions say."""
+    track, told = Track(), Outcome()
+    run(track, send(**sent))
+    for each in hits:
+        outcome = run(track, each)
+        told.events += outcome.events
+        told.drops += outcome.drops
+        counts = (track.opens, track.clicks, track.machine_opens, track.machine_clicks)
+        assert min(*counts, track.repeats, track.forwards) >= 0
+        assert len(track.marks) <= MARKS
+        assert 0 <= track.readers_least <= max(1, track.readers_about)
+    final = last(told.events).values()
+    persons = [event for event in final if event.verdict in PERSON]
+    machines = [event for event in final if event.verdict not in PERSON]
+    opens = [event for event in persons if event.kind == "open" and not event.forward]
+    clicks = [event for event in persons if event.kind == "click"]
+    assert track.opens == len(opens)
+    assert track.clicks == len(clicks)
+    assert track.forwards == sum(event.forward for event in persons)
+    assert track.machine_opens == sum(event.kind == "open" for event in machines)
+    assert track.machine_clicks == sum(event.kind == "click" for event in machines)
+    assert track.repeats == len(hits) - sum(not event.implied for event in final)
+    assert sum(event.first for event in opens) == min(1, track.opens)
+    assert sorted(event.link or 0 for event in clicks if event.first) == sorted(track.clicked)
+    assert track.first_open_at == min((event.at for event in opens), default=0)
+    assert track.last_open_at == max((event.at for event in opens), default=0)
+    assert track.first_click_at == min((event.at for event in clicks), default=0)
+    assert track.last_click_at == max((event.at for event in clicks), default=0)
+    assert not (clicks and not opens)
+    assert TRACK.decode(TRACK.encode(track)) == track
+
+
+@given(hits=some_hits(12), starts=st.lists(st.integers(0, 12), max_size=3))
+def test_what_is_redelivered_after_a_crash_gives_the_same_bytes(
+    hits: list[Hit], starts: list[int]
+) -> None:
+    """A track from before comes back, and the hits since: the same events, revision for
+    revision."""
+    track = Track()
+    run(track, send())
+    rows, told = [TRACK.encode(track)], []
+    for each in hits:
+        told.append([EVENT.encode(event) for event in run(track, each).events])
+        rows.append(TRACK.encode(track))
+    for start in starts:
+        at = min(start, len(hits))
+        back = TRACK.decode(rows[at])
+        again = [[EVENT.encode(e) for e in run(back, each).events] for each in hits[at:]]
+        assert again == told[at:]
+        assert TRACK.encode(back) == rows[-1]
+
+
+@pytest.mark.parametrize("hits", [20, 60, 300])
+def test_no_hit_of_a_burst_stays_a_person(hits: int) -> None:
+    """However long the burst: the first hits are corrected before they are settled."""
+    track, told, dice = Track(), [], random.Random(5)
+    run(track, send())
+    stream = HitStream(NOW)
+    for number in range(hits):
+        made = hit(
+            hit_id=stream.next(),
+            at=NOW + number * 400,
+            link=number % 10,
+            network=dice.choice(NETWORKS),
+        )
+        told += run(track, made).events
+    final = last(told).values()
+    assert {event.verdict for event in final} == {"scanner"}
+    assert not any(event.first for event in final)
+    assert (track.clicks, track.opens, track.clicked) == (0, 0, [])
