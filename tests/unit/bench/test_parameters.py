@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.quality.chance import along, network_in, value_at, weighed
 from bench.quality.parameters import FILE, Curve, Networks, drawn, read_parameters
-from mailwake_edge.client import network_of, read_address
+from mailwake.networks import network_of, read_address
 
 PARAMETERS = read_parameters(1)
 
