@@ -16,8 +16,19 @@ from mailwake_enricher.meaning import MARKS
 from mailwake_enricher.reclassify import parts
 from mailwake_enricher.rejudge import Judged, Mail, rejudge
 from mailwake_enricher.taken_over import take_over
-from tests.unit.enricher.test_laws import SENDS, last, plain, some_hits
-from tests.unit.enricher.values import BROWSER, MESSAGE, NOW, RULES, copy, hit, run, send
+from tests.unit.enricher.test_laws import SENDS, some_hits
+from tests.unit.enricher.values import (
+    BROWSER,
+    MESSAGE,
+    NOW,
+    RULES,
+    copy,
+    hit,
+    last,
+    plain,
+    run,
+    send,
+)
 from tests.unit.reclassify.values import STRONGER, VERSION, live, mail
 
 THUNDERBIRD = "Mozilla/5.0 (X11) Gecko/20100101 Thunderbird/140.0"
