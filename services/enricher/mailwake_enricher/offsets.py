@@ -13,6 +13,7 @@ from typing import Any
 
 import faust
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from mailwake.kafka import start_consumer
@@ -72,20 +73,26 @@ class Offsets:
         self._committed |= offsets
         return True
 
-    async def seek_uncommitted(self, partitions: Iterable[int]) -> None:
+    async def seek_uncommitted(self, partitions: Iterable[int]) -> bool:
         """Goes to the start of those partitions where nothing was committed yet.
+
+        False when some were taken away meanwhile; another assignment follows then.
 
         What was fetched while the group rebalanced is dropped, and Faust then seeks back to what is
         committed; where nothing is, aiokafka seeks nowhere and would read on behind it.
         """
         tps = self._of(partitions)
         if not tps:
-            return
-        committed = await self._consumer.seek_to_committed()
-        starts = await self._consumer.earliest_offsets(*tps)
-        for tp in tps:
-            if not committed.get(tp):
-                await self._consumer.seek(tp, starts.get(tp) or 0)
+            return True
+        try:
+            committed = await self._consumer.seek_to_committed()
+            starts = await self._consumer.earliest_offsets(*tps)
+            for tp in tps:
+                if not committed.get(tp):
+                    await self._consumer.seek(tp, starts.get(tp) or 0)
+        except IllegalStateError:
+            return False
+        return True
 
     async def caught_up(self, topic: str, partitions: Iterable[int]) -> set[int]:
         """Those partitions of a topic (name in Kafka) that are carried through to their end."""

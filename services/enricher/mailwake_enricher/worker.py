@@ -197,7 +197,9 @@ class Enricher:
         """
         self.app.flow_control.suspend()
         try:
-            await self._offsets.seek_uncommitted(partitions)
+            if not await self._offsets.seek_uncommitted(partitions):
+                log.info("the group was shared out anew before its partitions were taken over")
+                return
         except Exception as error:  # Faust would pass over it
             self._fail(error)
             return
