@@ -268,9 +268,10 @@ class Mark(Struct, array_like=True, gc=False):
         number: of the hit in its stream.
         link: the link index; -1 for the pixel.
         flags: what else the hit showed, as bits (mailwake_enricher.marks).
-        state: what was made of it, as bits (mailwake_enricher.marks).
-        revision: of its event; 0 as long as none was told.
-        implied: revision of the open that it implies; 0 as long as none was told.
+        came: how many hits the mail had when it came, itself among them. The revision of what is
+            told of it is one more than have come since (docs/decisions/0011-meaning.md).
+        state: what was made of it, as bits (mailwake_enricher.signs).
+        told: whether an event of it was.
     """
 
     at: Millis
@@ -283,9 +284,9 @@ class Mark(Struct, array_like=True, gc=False):
     network: Index
     agent: Index
     target: Index
+    came: int
     state: Count = 0
-    revision: Count = 0
-    implied: Count = 0
+    told: bool = False
 
 
 class Tally(Struct, array_like=True, gc=False):
@@ -336,6 +337,7 @@ class Track(Struct, array_like=True, gc=False):
         forwards: opens by readers beyond the recipients.
         readers_about: how many read it, estimated: networks and families of agents.
         readers_least: how many did so at the least.
+        hits: how many have come, copies and those left out that found no room to wait.
     """
 
     v: Version = 1
@@ -360,6 +362,7 @@ class Track(Struct, array_like=True, gc=False):
     forwards: Count = 0
     readers_about: Count = 0
     readers_least: Count = 0
+    hits: Count = 0
 
 
 class Reclassified(Struct, frozen=True, omit_defaults=True):

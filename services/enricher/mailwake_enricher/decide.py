@@ -94,8 +94,12 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
         return False
     track.send = tracked
     waited, track.waiting = track.waiting, []
-    for hit in sorted(waited, key=lambda each: (each.at, each.hit_id)):
-        join_send(track, tracked, hit, rules, outcome)
+    if waited:
+        first = track.hits - len(waited) + 1
+        joined = Outcome(drops=outcome.drops, mismatched=outcome.mismatched)
+        for came, hit in sorted(enumerate(waited, first), key=lambda each: hit_order(each[1])):
+            join_send(track, tracked, hit, came, rules, joined)
+        outcome.events += {event.event_id: event for event in joined.events}.values()
     return True
 
 
@@ -112,12 +116,14 @@ def take_hit(track: Track, hit: Hit, rules: Rules, outcome: Outcome) -> bool:
     if not see(track.seen, hit.hit_id, hit.at, replayed=hit.replayed):
         outcome.drops.append("duplicate")
         return False
-    if track.send is not None:
-        join_send(track, track.send, hit, rules, outcome)
-    elif _has_room(track, hit):
+    if track.send is None and not _has_room(track, hit):
+        outcome.unmatched.append((hit, "waiting_full"))
+        return True
+    track.hits += 1
+    if track.send is None:
         track.waiting.append(hit)
     else:
-        outcome.unmatched.append((hit, "waiting_full"))
+        join_send(track, track.send, hit, track.hits, rules, outcome)
     return True
 
 
@@ -139,10 +145,18 @@ def is_over(track: Track, now: int, rules: Rules) -> bool:
     return not track.waiting and max(seconds * 1000, sent_at) + rules.keep_ms <= now
 
 
-def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: Outcome) -> None:
+def hit_order(hit: Hit) -> tuple[int, str]:
+    """What hits are sorted by: their time, of the same time their ids."""
+    return hit.at, hit.hit_id
+
+
+def join_send(
+    track: Track, send: TrackedSend, hit: Hit, came: int, rules: Rules, outcome: Outcome
+) -> None:
     """Makes an event of a hit that was not seen before, or tells why there is none.
 
-    Events of other hits that it puts in another light are told again.
+    It is the `came`-th hit of the mail. Events of other hits that it puts in another light are told
+    again.
     """
     if hit.tenant != send.tenant:
         outcome.mismatched.append(hit)
@@ -162,11 +176,12 @@ def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: 
     # A hit from before all marks changes nothing of them: it is settled at once.
     late = hit.at < since
     texts = [] if late else track.texts
-    new = make_mark(texts, hit, mode)
+    new = make_mark(texts, hit, mode, came)
     note_itself(texts, new, send, meaning)
+    revision = track.hits - came + 1
     if late:
         judgement = weigh_alone(track, texts, new, (), send, meaning, window)
-        _tell_new(outcome, texts, send, hit, new, judgement, meaning.version)
+        _tell_new(outcome, texts, send, hit, new, revision, judgement, meaning.version)
         settle_mark(track, texts, new, send, meaning)
         return
     insert_mark(track, new)
@@ -174,15 +189,17 @@ def join_send(track: Track, send: TrackedSend, hit: Hit, rules: Rules, outcome: 
     added = len(marks) > 1 and note_company(track, new, send, meaning)
     if new is marks[-1] and not added:
         judgement = weigh_alone(track, texts, new, marks, send, meaning, window)
-        _tell_new(outcome, texts, send, hit, new, judgement, meaning.version)
+        _tell_new(outcome, texts, send, hit, new, revision, judgement, meaning.version)
     else:
         weighed = weigh(track, new, send, meaning, window)
         for mark, was, (state, judgement) in zip(marks, told, weighed, strict=True):
             mark.state = state
             if mark is new:
-                _tell_new(outcome, texts, send, hit, mark, judgement, meaning.version)
+                _tell_new(outcome, texts, send, hit, new, revision, judgement, meaning.version)
             elif state != was:
-                _tell_again(outcome, texts, send, hit.message_id, mark, was, judgement, meaning)
+                again = track.hits - mark.came + 1
+                message_id = hit.message_id
+                _tell_again(outcome, texts, send, message_id, mark, was, again, judgement, meaning)
     if len(marks) > LEAST:
         settle(track, since, send, meaning, window)
 
@@ -200,19 +217,24 @@ def _tell_new(
     send: TrackedSend,
     hit: Hit,
     mark: Mark,
+    revision: int,
     judgement: Judgement,
     version: int,
 ) -> None:
-    """Tells the events of a new mark; of a repeat there are none."""
-    if mark.state & REPEAT:
+    """Tells the events of a new mark; of a repeat there are none.
+
+    Of a hit that waited while others came, what counts for nothing is told as well: had its send
+    come sooner, it may have counted before the others came.
+    """
+    state, waited = mark.state, revision > 1
+    if state & REPEAT and not waited:
         outcome.drops.append("repeat")
         return
-    mark.revision = 1
-    event = _event(texts, send, hit.message_id, hit.hit_id, mark, judgement, version)
+    mark.told = True
+    event = _event(texts, send, hit.message_id, hit.hit_id, mark, revision, judgement, version)
     outcome.events.append(event)
-    if mark.state & IMPLIES:
-        mark.implied = 1
-        outcome.events.append(_implied(event, mark, judgement))
+    if state & IMPLIES or (waited and mark.link >= 0 and send.opens):
+        outcome.events.append(_implied(event, state, judgement))
 
 
 def _tell_again(
@@ -222,6 +244,7 @@ def _tell_again(
     message_id: str,
     mark: Mark,
     was: int,
+    revision: int,
     judgement: Judgement,
     rules: RuleSet,
 ) -> None:
@@ -229,16 +252,13 @@ def _tell_again(
     outcome.revised = True
     otherwise = judgement != judge(texts, mark, was, rules)[1]
     state, hit_id = mark.state, hit_id_of(texts, mark)
+    event = _event(texts, send, message_id, hit_id, mark, revision, judgement, rules.version)
     tells = otherwise or (was ^ state) & TOLD
-    if tells if mark.revision else not state & REPEAT:
-        mark.revision += 1
-        outcome.events.append(
-            _event(texts, send, message_id, hit_id, mark, judgement, rules.version)
-        )
+    if tells if mark.told else not state & REPEAT:
+        mark.told = True
+        outcome.events.append(event)
     if (was ^ state) & IMPLIES or (state & IMPLIES and otherwise):
-        mark.implied += 1
-        click = _event(texts, send, message_id, hit_id, mark, judgement, rules.version)
-        outcome.events.append(_implied(click, mark, judgement))
+        outcome.events.append(_implied(event, state, judgement))
 
 
 def _event(
@@ -247,6 +267,7 @@ def _event(
     message_id: str,
     hit_id: str,
     mark: Mark,
+    revision: int,
     judgement: Judgement,
     version: int,
 ) -> Event:
@@ -256,7 +277,7 @@ def _event(
     anonymous, forward = bool(mark.flags & WITHHELD), bool(state & FORWARD)
     return Event(
         event_id(hit_id, kind),
-        mark.revision,
+        revision,
         hit_id,
         kind,
         mark.at,
@@ -284,13 +305,12 @@ def _event(
     )
 
 
-def _implied(click: Event, mark: Mark, judgement: Judgement) -> Event:
-    """The open that a click implies; where it does so no more, a repeat of the open seen since."""
-    wanted = bool(mark.state & IMPLIES)
+def _implied(click: Event, state: int, judgement: Judgement) -> Event:
+    """The open that a click implies; where it does not, or no more, one that counts for nothing."""
+    wanted = bool(state & IMPLIES)
     return replace(
         click,
         event_id=event_id(click.hit_id, "open"),
-        revision=mark.implied,
         kind="open",
         reasons=["implied_by_click", *judgement.told],
         first=wanted,

@@ -16,8 +16,8 @@ AHEAD_WORDS = ("prefetch", "preview", "prerender")
 """What the headers Sec-Purpose, Purpose, X-Purpose and X-Moz hold of a request made in advance."""
 
 
-def make_mark(texts: list[str], hit: Hit, mode: Mode) -> Mark:
-    """A hit's mark, its texts among `texts`.
+def make_mark(texts: list[str], hit: Hit, mode: Mode, came: int) -> Mark:
+    """The mark of a mail's `came`-th hit, its texts among `texts`.
 
     In mode anonymous it keeps neither recipient nor anything of the reader.
     """
@@ -37,7 +37,7 @@ def make_mark(texts: list[str], hit: Hit, mode: Mode) -> Mark:
     target = hit.target or ""
     if not texts and len({stream, network, agent, target}) == 4:
         texts += (stream, network, agent, target)
-        return Mark(hit.at, 0, number, link, recipient, flags, asn, 1, 2, 3)
+        return Mark(hit.at, 0, number, link, recipient, flags, asn, 1, 2, 3, came)
     return Mark(
         hit.at,
         _place(texts, stream),
@@ -49,6 +49,7 @@ def make_mark(texts: list[str], hit: Hit, mode: Mode) -> Mark:
         _place(texts, network),
         _place(texts, agent),
         _place(texts, target),
+        came,
     )
 
 

@@ -39,7 +39,7 @@ MARKS = 16
 LEAST = 5
 """So many marks are kept whatever their texts: what it takes to see a burst."""
 
-TEXTS_CHARS = 560
+TEXTS_CHARS = 512
 """Most characters of the marks' texts, where more than `LEAST` marks have them: it keeps the track
 of a mail that everybody opens at once below 2 KB."""
 
@@ -101,7 +101,7 @@ class Walk:
                     state |= FIRST
                     self.opened = mark.at
             else:
-                if not opened:
+                if not opened and self._send.opens:
                     state |= IMPLIES
                     self.opened = mark.at
                 if link not in self.clicked:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec.structs import fields, replace
 
-from mailwake.contracts import Event, Hit, Send, Track
+from mailwake.contracts import Event, Hit, Kind, Send, Track
 from mailwake.ids import event_id
 from mailwake_enricher.decide import Outcome, Rules, take_hit, take_send
 from mailwake_enricher.marks import hit_id_of
@@ -120,12 +120,11 @@ def rejudge(mail: Mail, rules: Rules) -> Judged:
         judged.changed.append(event)
     revisions = {event.event_id: event.revision for _, event in judged.pairs}
     for mark in track.marks:
+        # Its next revision must be above all that were told of it.
         hit_id = hit_id_of(track.texts, mark)
-        opened = revisions.get(event_id(hit_id, "open"), 0)
-        if mark.link < 0:
-            mark.revision, mark.implied = opened, 0
-        else:
-            mark.revision, mark.implied = revisions.get(event_id(hit_id, "click"), 0), opened
+        told_of = [revisions.get(event_id(hit_id, kind), 0) for kind in get_args(Kind)]
+        mark.came = track.hits + 1 - max(1, *told_of)
+        mark.told = any(told_of)
     judged.differs = bool(judged.changed) or counts_of(track) != mail.counts
     return judged
 

@@ -19,6 +19,7 @@ from mailwake_enricher.decide import (
     take_send,
 )
 from mailwake_enricher.meaning import READERS_KEPT
+from tests.unit.enricher import values
 from tests.unit.enricher.values import BROWSER, MESSAGE, NOW, RECIPIENT, RULES, copy, hit, run, send
 
 
@@ -205,6 +206,13 @@ def test_what_a_machine_clicked_implies_nothing() -> None:
     assert (event.kind, track.opens, track.machine_clicks) == ("click", 0, 1)
 
 
+def test_where_opens_are_not_tracked_a_click_implies_none() -> None:
+    track = Track()
+    events = run(track, hit(link=0), hit(link=0, at=NOW + 90_000), send(opens=False)).events
+    assert [event.kind for event in events] == ["click", "click"]
+    assert (track.opens, track.clicks, track.first_open_at) == (0, 2, 0)
+
+
 def test_an_implied_open_goes_with_its_click() -> None:
     track = Track()
     run(track, send(), hit(link=0), hit(link=1, at=NOW + 1000))
@@ -214,7 +222,8 @@ def test_an_implied_open_goes_with_its_click() -> None:
         ("open", "scanner"),
     }
     (implied,) = [event for event in events if event.implied]
-    assert (implied.revision, implied.repeat, implied.first) == (2, True, False)
+    # Two hits have come since the click that implied it.
+    assert (implied.revision, implied.repeat, implied.first) == (3, True, False)
     assert (track.opens, track.clicks, track.machine_clicks) == (0, 0, 3)
 
 
@@ -259,8 +268,17 @@ def test_hits_before_their_send_join_it_in_order() -> None:
     outcome = run(track, *early)
     assert (outcome.events, len(track.waiting)) == ([], 3)
     outcome = run(track, send())
-    assert [event.hit_id for event in outcome.events] == [early[0].hit_id, early[1].hit_id]
-    assert run(Track(), *reversed(early), send()).events == outcome.events
+    # As the revisions say, others came while they waited. The click would have implied an open,
+    # had it come after its send and before the open, so that there is none is told as well.
+    opened, clicked = early[0].hit_id, early[1].hit_id
+    told = [(each.hit_id, each.kind, each.revision, each.repeat) for each in outcome.events]
+    assert told == [
+        (opened, "open", 3, False),
+        (clicked, "click", 2, False),
+        (clicked, "open", 2, True),
+    ]
+    crooked = run(Track(), *reversed(early), send())
+    assert values.last(crooked.events) == values.last(outcome.events)
     assert (outcome.drops, track.waiting) == (["repeat"], [])
     assert run(track, *early).drops == ["duplicate"] * 3
 

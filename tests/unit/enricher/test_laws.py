@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwake.contracts import EVENT, PERSON, TRACK, Hit, Send, Track
+from mailwake.contracts import EVENT, PERSON, TRACK, Event, Hit, Send, Track
 from mailwake.ids import HitStream
 from mailwake_enricher.decide import Outcome
 from mailwake_enricher.meaning import LATE_MS, MARKS
@@ -174,6 +174,29 @@ def test_what_is_redelivered_after_a_crash_gives_the_same_bytes(
         again = [[EVENT.encode(e) for e in run(back, each).events] for each in hits[at:]]
         assert again == told[at:]
         assert TRACK.encode(back) == rows[-1]
+
+
+@settings(max_examples=400)
+@given(
+    hits=some_hits(12),
+    sent=st.sampled_from([*SENDS, {"opens": False}]),
+    places=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    crash=st.integers(0, 12),
+)
+def test_what_was_told_before_a_crash_is_overruled_by_what_is_right(
+    hits: list[Hit], sent: dict[str, Any], places: tuple[int, int], crash: int
+) -> None:
+    """Two topics are read in no order, so after a crash the send may come sooner or later among the
+    hits than before it. Whoever keeps the last revision of each event has what an undisturbed run
+    tells; and what is told under one revision is the same in every run."""
+    runs: list[list[Send | Hit]] = [
+        [*hits[:place], send(**sent), *hits[place:]] for place in places
+    ]
+    told = [*run(Track(), *runs[0][:crash]).events, *run(Track(), *runs[1]).events]
+    assert last(told) == last(run(Track(), send(**sent), *hits).events)
+    said: dict[tuple[str, int], Event] = {}
+    for event in told:
+        assert said.setdefault((event.event_id, event.revision), event) == event
 
 
 @pytest.mark.parametrize("hits", [20, 60, 300])
