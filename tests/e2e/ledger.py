@@ -2,8 +2,8 @@
 
 The generator makes a day of mail in the order in which it reaches Kafka; the oracle says, without
 any code of the enricher, which events, tracks and alerts that must give. Readers come back in
-visits ten minutes apart; hits of one visit lie within half a minute, so that a repeat window of a
-minute has one right answer.
+visits ten minutes apart; hits of one visit lie within half a minute and ask for one thing, so that
+there is one right answer: what is a repeat, and that nothing is a burst.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Seen:
     link: int | None
     verdict: Verdict
     first: bool
+    implied: bool = False
+    forward: bool = False
 
 
 @dataclass
@@ -57,11 +59,37 @@ class Counts:
     machine_opens: int = 0
     machine_clicks: int = 0
     repeats: int = 0
+    forwards: int = 0
     first_open_at: int = 0
     last_open_at: int = 0
     first_click_at: int = 0
     last_click_at: int = 0
     clicked: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Readers:
+    """Who has opened a mail: whether each network and agent is a recipient's or one more's."""
+
+    people: int = 0
+    known: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def is_forward(self, hit: Hit, recipients: int) -> bool:
+        """Whether an opener is one more than the recipients.
+
+        People with neither network nor program in common are two; of who has one of them in common
+        with somebody, nobody can say.
+        """
+        who = (hit.network, hit.agent)
+        if who not in self.known:
+            alike = {
+                forward
+                for (network, agent), forward in self.known.items()
+                if network == hit.network or agent == hit.agent
+            }
+            self.people += not alike
+            self.known[who] = alike == {True} if alike else self.people > recipients
+        return self.known[who]
 
 
 @dataclass
@@ -78,6 +106,7 @@ class Ledger:
     hits: list[Hit]
     events: dict[str, Seen]
     tracks: dict[str, Counts]
+    readers: dict[str, Readers]
 
     @property
     def sends(self) -> list[Send]:
@@ -86,14 +115,14 @@ class Ledger:
 
     @property
     def alerts(self) -> set[str]:
-        """The alert_ids: one for each first."""
+        """The alert_ids: one for each first; of an implied open, its click tells."""
         sends = {send.message_id: send for send in self.sends}
         return {
             ids.alert_id(
                 event.event_id, sends[event.message_id].tenant, sends[event.message_id].user
             )
             for event in self.events.values()
-            if event.first
+            if event.first and not event.implied
         }
 
 
@@ -109,6 +138,7 @@ def make_ledger(seed: int, sends: int, hits: int) -> Ledger:
         hits=[],
         events={},
         tracks={send.message_id: Counts() for send in made},
+        readers={send.message_id: Readers() for send in made},
     )
     last: dict[tuple[object, ...], int] = {}
     drafts = iter(_merged(rng, [_drafts(rng, send) for send in made]))
@@ -185,24 +215,47 @@ def _account(ledger: Ledger, hit: Hit, send: Send, last: dict[tuple[object, ...]
         return
     last[reader] = hit.at
     verdict = AGENTS.get(hit.agent, "human")
-    person, first = verdict in PERSONS, False
-    if hit.kind == "open" and person:
-        first = not counts.opens
-        counts.opens += 1
-        counts.first_open_at = counts.first_open_at or hit.at
-        counts.last_open_at = hit.at
-    elif hit.kind == "open":
-        counts.machine_opens += 1
-    elif person:
-        assert hit.link is not None
+    person = verdict in PERSONS
+    first = forward = False
+    if not person:
+        counts.machine_opens += hit.kind == "open"
+        counts.machine_clicks += hit.kind == "click"
+    elif hit.link is None:
+        forward = verdict == "human" and ledger.readers[send.message_id].is_forward(
+            hit, send.recipient_count
+        )
+        first = not forward and _open(counts, hit.at)
+        counts.forwards += forward
+    else:
         first = hit.link not in counts.clicked
         counts.clicks += 1
         counts.first_click_at = counts.first_click_at or hit.at
         counts.last_click_at = hit.at
         counts.clicked += [hit.link] if first else []
-    else:
-        counts.machine_clicks += 1
-    event = ids.event_id(hit.hit_id, hit.kind)
-    ledger.events[event] = Seen(
-        event, hit.hit_id, hit.kind, hit.at, hit.message_id, hit.link, verdict, first
-    )
+        if not counts.opens and send.opens:
+            _open(counts, hit.at)
+            _tell(ledger, hit, "open", verdict, first=True, implied=True)
+    _tell(ledger, hit, hit.kind, verdict, first=first, forward=forward)
+
+
+def _open(counts: Counts, at: int) -> bool:
+    """Counts an open; whether it is the first."""
+    counts.opens += 1
+    counts.first_open_at = counts.first_open_at or at
+    counts.last_open_at = at
+    return counts.opens == 1
+
+
+def _tell(
+    ledger: Ledger,
+    hit: Hit,
+    kind: Kind,
+    verdict: Verdict,
+    *,
+    first: bool,
+    implied: bool = False,
+    forward: bool = False,
+) -> None:
+    event, link = ids.event_id(hit.hit_id, kind), None if implied else hit.link
+    told = (event, hit.hit_id, kind, hit.at, hit.message_id, link)
+    ledger.events[event] = Seen(*told, verdict, first, implied, forward)

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from mailwake import ids
 from mailwake.clickhouse import ClickHouse
-from mailwake.contracts import ALERT, HIT, Hit, Send
+from mailwake.contracts import ALERT, HIT, Alert, Hit, Send
 from mailwake.kafka import start_producer
 from mailwake.keyring import read_keyring
 from mailwake.publish import publish
@@ -227,15 +227,15 @@ def _compare(settings: Settings, ledger: Ledger, expected_events: int) -> None:
     clickhouse = ClickHouse(settings.clickhouse_url)
     rows = clickhouse.query(
         "SELECT event_id, hit_id, kind,"
-        " toUnixTimestamp64Milli(at), message_id, link, verdict, first,"
-        " revision FROM events FINAL"
+        " toUnixTimestamp64Milli(at), message_id, link, verdict, first, implied, forward"
+        " FROM events FINAL WHERE NOT repeat"
     )
     events = {row[0]: row[1:] for row in rows}
     assert len(events) == len(rows) == expected_events
     for event in ledger.events.values():
-        assert events[event.event_id] == (*astuple(event)[1:], 1)
+        assert events[event.event_id] == astuple(event)[1:]
     tracks = clickhouse.query(
-        "SELECT message_id, opens, clicks, machine_opens, machine_clicks, repeats,"
+        "SELECT message_id, opens, clicks, machine_opens, machine_clicks, repeats, forwards,"
         " toUnixTimestamp64Milli(first_open_at), toUnixTimestamp64Milli(last_open_at),"
         " toUnixTimestamp64Milli(first_click_at), toUnixTimestamp64Milli(last_click_at), clicked"
         " FROM tracks FINAL"
@@ -257,13 +257,15 @@ def _compare(settings: Settings, ledger: Ledger, expected_events: int) -> None:
 
 def _compare_alerts(settings: Settings, ledger: Ledger) -> set[str]:
     records = asyncio.run(read_all(settings, "alerts"))
-    alerts = {alert.alert_id: alert for alert in (ALERT.decode(record.value) for record in records)}
-    assert ledger.alerts <= set(alerts)
+    alerts: dict[tuple[str, int], Alert] = {}
     for record in records:
         alert = ALERT.decode(record.value)
         assert record.key == f"{alert.tenant}/{alert.user}".encode()
-        assert alert == alerts[alert.alert_id], "one alert_id, two alerts"
-    return set(alerts)
+        same = alerts.setdefault((alert.alert_id, alert.revision), alert)
+        assert alert == same, "one alert_id and revision, two alerts"
+    told = {alert_id for alert_id, _ in alerts}
+    assert ledger.alerts <= told
+    return told
 
 
 def _compare_rejects(settings: Settings, expected: Counter[tuple[str, bytes]]) -> None:

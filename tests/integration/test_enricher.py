@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -99,6 +100,30 @@ class Ledger:
         self.now += 86_400_000
         self.hits += made
         return made
+
+    def bursts(self, messages: Sequence[str]) -> list[Hit]:
+        """Of each message a scanner's burst of a dozen hits, and a person who opens the mail first
+        or after it; the hits of all of them by time, as an edge would see them."""
+        dice, made = self._dice, []
+        for message in messages:
+            start = self.now + dice.randrange(60_000)
+            person = start + dice.choice((-300_000, 300_000))
+            made.append(self._hit(message, person, agent=AGENTS[-1], network="192.0.2.0/24"))
+            made += [
+                self._hit(
+                    message,
+                    start + number * 700,
+                    network=f"198.51.{number % 3}.0/24",
+                    **({} if number == 3 else {"link": number % 5}),
+                )
+                for number in range(MOST)
+            ]
+        made.sort(key=lambda each: each.at)
+        self.hits += made
+        return made
+
+    def _hit(self, message: str, at: int, **given: Any) -> Hit:
+        return hit(hit_id=self._stream.next(), at=at, message_id=message, **given)
 
     async def put(self, topic: str, values: Sequence[Send | Hit], *, in_record: int = 40) -> None:
         """Sends values in records of up to so many of a partition, in their order."""
@@ -423,6 +448,53 @@ async def test_another_worker_takes_over(
     await check(settings, ledger, copies=True)
     rows, _ = stored(tmp_path / "second")
     assert rows == await changelog(settings)
+
+
+async def test_bursts_end_as_if_nothing_had_happened_in_between(
+    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
+) -> None:
+    """Killed and shared out anew amid bursts, with sends that come late."""
+    ledger = Ledger(settings, producer)
+    messages = ledger.mails(600)
+    sends = [ledger.sends[message] for message in messages]
+    hits = ledger.bursts(messages)
+    pieces = [hits[at : at + len(hits) // 6 + 1] for at in range(0, len(hits), len(hits) // 6 + 1)]
+    first, second, third = (
+        Service(
+            "enricher",
+            replace(settings, state=tmp_path / name, worker=name),
+            tmp_path / f"{name}.log",
+        )
+        for name in ("first", "second", "third")
+    )
+    await ledger.put("sends", sends[:300])
+    with running(first, second):
+        await ledger.put("hits", pieces[0], in_record=7)
+        await ledger.put("hits", pieces[1], in_record=7)
+        await ledger.put("sends", sends[300:450])
+        await ledger.flush()
+        first.kill()  # its partitions go to the second
+        await ledger.put("hits", pieces[2], in_record=7)
+        await ledger.flush()
+        first.start(wait=False)
+        third.start(wait=False)  # another share
+        await ledger.put("hits", pieces[3], in_record=7)
+        await ledger.flush()
+        await asyncio.sleep(1)
+        second.kill()
+        second.start(wait=False)
+        await ledger.put("sends", sends[450:])
+        await ledger.put("hits", pieces[4], in_record=7)
+        await ledger.flush()
+        await asyncio.sleep(0.5)
+        third.stop()  # and another, in good order
+        await ledger.put("hits", pieces[5], in_record=7)
+        await ledger.flush()
+        await done(settings, 90)
+    await check(settings, ledger, copies=True)
+    standing = last(await emitted(settings)).values()
+    assert {event.verdict for event in standing if event.network != "192.0.2.0/24"} == {"scanner"}
+    assert sum(event.first for event in standing) == len(messages)
 
 
 async def test_a_worker_says_why_it_cannot_start(
