@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from mailwake.contracts import Toggles
-from mailwake_api import consents, documents, policy, preferences, sends, withdrawal
+from mailwake_api import (
+    alerts,
+    consents,
+    documents,
+    policy,
+    preferences,
+    sends,
+    stream,
+    withdrawal,
+)
+from mailwake_api.alerts import Alerts, Listed, Reading, Unread, WhoseAlerts
 from mailwake_api.call import Endpoint
 from mailwake_api.consents import Consents, RecordedAll, Statements, Whom
 from mailwake_api.policy import PolicyNow, PolicyWish
 from mailwake_api.preferences import ForUser, Preferences, Switches
 from mailwake_api.sends import Options, SendRequest, Sent
+from mailwake_api.stream import Resuming
 
 PAGE_BYTES = 4096
 SMALL_BYTES = 64 * 1024
@@ -120,6 +131,47 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "commas; To, Cc and Bcc of the mail, unless given."
         },
         says={200: "The body to send. Its send is published, unless nothing in it is tracked."},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/alerts",
+        name="get_alerts",
+        summary="A user's alerts of the last seven days, newest first",
+        who="user",
+        handler=alerts.listed,
+        asks=Listed,
+        gives=Alerts,
+        says={200: "A page of alerts."},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/alerts/read",
+        name="post_alerts_read",
+        summary="Mark alerts as read",
+        who="user",
+        handler=alerts.mark_read,
+        asks=WhoseAlerts,
+        takes=Reading,
+        gives=Unread,
+        says={200: "How many are unread now."},
+        most_bytes=SMALL_BYTES,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/alerts/stream",
+        name="alerts_stream",
+        summary="A user's alerts as they come (Server-Sent Events)",
+        who="user",
+        handler=stream.stream,
+        asks=Resuming,
+        media="text/event-stream",
+        headers={
+            "Last-Event-ID": "The `id` of the last event that was read; it goes on behind it."
+        },
+        says={
+            200: "Events `alert`, `unread` and `resync`, each with an `id`.",
+            429: "The user has too many streams open.",
+        },
     ),
     Endpoint(
         method="GET",

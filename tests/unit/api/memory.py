@@ -16,10 +16,12 @@ from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake.tracker import Tracker
 from mailwake_api.bearer import Bearer, Caller, Role
-from mailwake_api.call import Locks, Parts
+from mailwake_api.bell import Bell
+from mailwake_api.call import Parts
 from mailwake_api.commands import keys_command, new_token
 from mailwake_api.connection import Connection
 from mailwake_api.keys import KeyFile
+from mailwake_api.locks import Locks
 from mailwake_api.published import Published
 
 T = TypeVar("T", bound=Struct)
@@ -89,6 +91,7 @@ class Memory:
             Bearer(self.keys.current, audience="mailwake"),
             Locks(),
             Published(),
+            Bell(self.settings, self.register, self.connection),
         )
 
     def authorization(self, sub: str, role: Role = "user", tenant: str = "acme") -> dict[str, str]:
