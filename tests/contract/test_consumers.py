@@ -10,11 +10,29 @@ import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import CONSENT, EVENT, HIT, SEND, TRACK, Hit, Track, user_key
+from mailwake.contracts import (
+    ALERT,
+    ALERT_READS,
+    CONSENT,
+    EVENT,
+    HIT,
+    SEND,
+    TRACK,
+    Alert,
+    Hit,
+    Track,
+    user_key,
+)
+from mailwake.following import Follower
 from mailwake.keyring import new_keyring
+from mailwake.register import Register
 from mailwake.settings import read_settings
 from mailwake.tokens import Token
 from mailwake.topics import registry
+from mailwake_api.alerts import shown
+from mailwake_api.bell import Bell
+from mailwake_api.connection import Connection
+from mailwake_api.feed import Feed
 from mailwake_edge.app import Edge
 from mailwake_edge.client import Clients
 from mailwake_edge.withdrawn import Withdrawn
@@ -158,6 +176,34 @@ def test_the_edge_takes_it(example: Example) -> None:
     for key in (b"", b"\xff", b"acme", b"acme/x/opens", b"acme/%b/mail" % (b"a" * 32)):
         follower._take(key, None)  # none of ours
     assert sum(map(len, withdrawn.of.values())) == denied
+
+
+@pytest.mark.parametrize(
+    "example", [each for each in GOOD + INVALID if each.topic.startswith("alert")], ids=str
+)
+def test_the_bell_takes_it(example: Example) -> None:
+    """As the followers hand it over; what is shown of an alert is what its record says."""
+    settings = read_settings({})
+    register = Register(settings)
+    bell = Bell(settings, register, Connection(settings, register))
+    follower: Follower[Any] = bell._alerts if example.topic == "alerts" else bell._marks
+    follower._take(b"acme/u-1042", example.data)
+    for key in (b"", b"\xff", b"acme/u-1"):
+        follower._take(key, None)
+    if example.topic == "alert_reads":
+        read = bell.read("acme", "u-1042")
+        assert example.reason or read == {*ALERT_READS.decode(example.data).alert_ids}
+        return
+    assert bell.shown("acme", "u-1042") == []  # the examples are older than a week
+    feed = Feed(10, 10, 7 * 86_400_000)
+    if example.reason is None:
+        alert = ALERT.decode(example.data)
+        assert feed.take(b"key", alert, 0, 0, alert.at)
+        (item,) = feed.of(b"key", alert.at)
+        told = msgspec.to_builtins(shown(item, frozenset({alert.alert_id})))
+        assert told.pop("read") is True
+        assert accepts("alert", told)
+        assert msgspec.convert(told, Alert) == alert
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -90,7 +90,7 @@ class Listener:
                 return dict(line.split(": ", 1) for line in lines)
 
     async def __aenter__(self) -> Listener:
-        self.task = asyncio.create_task(self._app(self._scope, self._receive, self._pieces.put))
+        self.task = asyncio.ensure_future(self._app(self._scope, self._receive, self._pieces.put))
         return self
 
     async def __aexit__(self, *_: object) -> None:
