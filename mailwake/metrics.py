@@ -66,11 +66,11 @@ API_REQUESTS = Counter("mailwake_api_requests_total", "Calls answered", ["endpoi
 API_SECONDS = Histogram(
     "mailwake_api_seconds", "From a call to its answer", ["endpoint"], buckets=_SECONDS
 )
-API_ALERTS_KEPT = Gauge("mailwake_api_alerts", "Alerts kept in memory")
-API_READERS = Gauge("mailwake_api_alert_readers", "Streams of alerts that are open")
+API_ALERTS_KEPT = Gauge("mailwake_api_alerts_kept", "Alerts kept in memory")
+API_READERS = Gauge("mailwake_api_readers", "Streams of alerts that are open")
 API_ALERTS_STREAMED = Counter("mailwake_api_alerts_streamed_total", "Alerts sent to streams")
 API_RESYNCS = Counter(
-    "mailwake_api_alert_resyncs_total", "Readers of streams that were told to read the list again"
+    "mailwake_api_resyncs_total", "Readers of streams that were told to read the list again"
 )
 
 # relay

@@ -1,1 +1,1 @@
-"""The HTTP API: preferences, policies, consents, sends, alerts, and the page to withdraw consent."""
+"""The HTTP API: preferences, policies, consents, sends, alerts, and the withdrawal page."""
