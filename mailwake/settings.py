@@ -196,7 +196,21 @@ class Settings:
         "MAILWAKE_EDGE_QUEUE_HITS",
         "200000",
         whole(1000, 10_000_000),
-        "Most hits the edge holds while Kafka is away; further ones are counted as not kept.",
+        "Most hits the edge holds in memory while Kafka is away; further ones stand in its spool.",
+    )
+    edge_durability: str = setting(
+        "MAILWAKE_EDGE_DURABILITY",
+        "strict",
+        one_of("strict", "relaxed"),
+        "When the edge answers: strict, when the hit stands on the disk of its spool; relaxed, "
+        "when the system has it, which outlives the process and not a power cut.",
+    )
+    edge_spool_mb: int = setting(
+        "MAILWAKE_EDGE_SPOOL_MB",
+        "1024",
+        whole(1, 1_000_000),
+        "The most the spool of the edge may hold, in MiB; hits beyond are answered and counted as "
+        "not kept.",
     )
     trusted_proxies: tuple[Network, ...] = setting(
         "MAILWAKE_TRUSTED_PROXIES",
@@ -304,8 +318,8 @@ class Settings:
         "MAILWAKE_STATE",
         "mailwake-state",
         path,
-        "The folder where an enricher worker keeps tracks, and a relay what it has delivered; one "
-        "folder for each process.",
+        "The folder where an edge keeps its spool, an enricher worker its tracks, and a relay what "
+        "it has delivered; one folder for each process.",
     )
     worker: str = setting(
         "MAILWAKE_WORKER",
