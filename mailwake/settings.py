@@ -342,8 +342,8 @@ class Settings:
         "MAILWAKE_ALERT_AGE",
         "86400",
         whole(1, 31_536_000),
-        "How old an open or click may be, in seconds, when the enricher tells of it, for its sender "
-        "to be alerted; an older one is shown, and rings no bell.",
+        "How old an open or click may be, in seconds, when the enricher tells of it, for its "
+        "sender to be alerted; an older one is shown, and rings no bell.",
     )
     loader_rows: int = setting(
         "MAILWAKE_LOADER_ROWS", "50000", whole(1, 1_000_000), "Most rows in one insert."

@@ -29,7 +29,6 @@ RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000, keep_ms=180 * 86
 partition_of = ids.partitioner(PARTITIONS)
 
 
-
 def told_at_once(event: Event) -> Alert | Drop:
     """What the notifier makes of an event that was told when it happened."""
     return alert_of(event, event.at, 0)
