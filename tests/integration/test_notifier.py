@@ -228,8 +228,9 @@ async def test_what_was_old_when_it_was_told_rings_no_bell_whenever_it_is_read(
     assert {alert.alert_id for alert in await alerts(settings)} == expected
     await rewind(settings, "notifier", "events")
     longer = dataclasses.replace(settings, alert_age_s=4 * 86_400)
-    with Service("notifier", settings, tmp_path / "log"):
+    with Service("notifier", settings, tmp_path / "log") as notifier:
         await caught_up(settings)
+        assert notifier.stop() == 0
     found = await alerts(settings)
     assert Counter(alert.alert_id for alert in found) == dict.fromkeys(expected, 2)
     await rewind(settings, "notifier", "events")

@@ -104,6 +104,7 @@ class Mails:
                 tenant=self.dice.choice(("acme", "beta")),
                 user=self.dice.choice(("u1", "u2", "u3")),
                 sent_at=self.now,
+                keep_days=self.dice.choice((2, 180, 180)),
             )
             for number in range(count)
         ]
@@ -261,6 +262,7 @@ async def test_verdicts_turn_as_the_dry_run_said_and_a_second_run_finds_nothing(
     assert await asyncio.to_thread(verdicts, settings) == before
     assert await read_all(settings, "reclassified") == []
     assert told.hits == len(mails.hits)
+    assert told.strangers == 0, "hits that came too late count as hits that were never joined"
     assert told.verdicts["human", "scanner"] > 20
     assert told.verdicts["proxy", "prefetch"] > 20
 
