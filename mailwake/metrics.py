@@ -47,6 +47,7 @@ ENRICHER_REJECTED = Counter(
     "mailwake_enricher_rejected_total", "Values that went to a reject topic", ["topic", "reason"]
 )
 ENRICHER_DROPPED = Counter("mailwake_enricher_dropped_total", "Hits that gave no event", ["reason"])
+ENRICHER_RULES = Gauge("mailwake_enricher_rules_version", "The rule set that the worker judges by")
 ENRICHER_EVENTS = Counter("mailwake_enricher_events_total", "Events emitted", ["kind", "verdict"])
 ENRICHER_WAITING = Gauge("mailwake_enricher_waiting_tracks", "Tracks whose hits wait for a send")
 ENRICHER_UNMATCHED = Counter(

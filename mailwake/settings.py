@@ -103,6 +103,11 @@ def path(value: str) -> Path:
         raise ValueError("must be a path, but begins with the home of an unknown user") from None
 
 
+def path_or_none(value: str) -> Path | None:
+    """A path, or None of the empty text."""
+    return path(value) if value.strip() else None
+
+
 def networks(value: str) -> tuple[Network, ...]:
     """Networks in CIDR form, with commas; may be empty."""
     try:
@@ -340,6 +345,20 @@ class Settings:
         whole(1, 604_800),
         "How long a hit waits for its send, in seconds, before it goes to hits.unmatched.",
     )
+    rules: Path | None = setting(
+        "MAILWAKE_RULES",
+        "",
+        path_or_none,
+        "The file with the rule set that the enricher judges by, the same for all workers; empty "
+        "takes the one in the package.",
+    )
+    alert_age_s: int = setting(
+        "MAILWAKE_ALERT_AGE",
+        "86400",
+        whole(1, 31_536_000),
+        "How old an open or click may be, in seconds, when the enricher tells of it, for its "
+        "sender to be alerted; an older one is shown, and rings no bell.",
+    )
     loader_rows: int = setting(
         "MAILWAKE_LOADER_ROWS", "50000", whole(1, 1_000_000), "Most rows in one insert."
     )
@@ -437,7 +456,10 @@ def to_environ(settings: Settings) -> dict[str, str]:
     environ: dict[str, str] = {}
     for field in dataclasses.fields(Settings):
         value = getattr(settings, field.name)
-        as_text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if isinstance(value, tuple):
+            as_text = ",".join(map(str, value))
+        else:
+            as_text = "" if value is None else str(value)
         environ[field.metadata["name"]] = as_text
     return environ
 

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from mailwake.contracts import PERSON, Asn, Verdict
 from mailwake.errors import ConfigError
 from mailwake.reasons import Reason
+from mailwake.settings import Settings
 from mailwake_enricher.signs import AHEAD, HEAD, REFERER, WITHHELD, signals_of
 
 Weight = Annotated[int, Meta(ge=-200, le=200)]
@@ -271,6 +272,22 @@ def read_rules(path: Path) -> RuleSet:
     except OSError as error:
         raise ConfigError(f"the rules {path} cannot be read: {error.strerror}") from None
     return parse_rules(data, str(path))
+
+
+def rules_in_force(settings: Settings) -> RuleSet:
+    """The rule set that workers judge by: the settings' own, else the newest in the package.
+
+    Raises ConfigError.
+    """
+    if settings.rules is None:
+        return packaged_rules()
+    try:
+        return read_rules(settings.rules)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; correct the file, which MAILWAKE_RULES names, or unset MAILWAKE_RULES to "
+            "judge by the rules in the package"
+        ) from None
 
 
 @cache

@@ -34,6 +34,7 @@ SENDS = [
     {"recipient_count": 2, "recipients": ["aa" * 16, "bb" * 16]},
     {"mode": "anonymous", "recipients": []},
     {"sent_at": NOW, "clicks": True},
+    {"keep_days": 1},
 ]
 """What the sends are like."""
 

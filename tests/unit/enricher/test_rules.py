@@ -12,7 +12,8 @@ import pytest
 from mailwake.contracts import Track, Verdict
 from mailwake.errors import ConfigError
 from mailwake.reasons import SENTENCES, Reason, sentences
-from mailwake_enricher.rules import packaged_rules, parse_rules, read_rules
+from mailwake.settings import read_settings
+from mailwake_enricher.rules import packaged_rules, parse_rules, read_rules, rules_in_force
 from mailwake_enricher.signs import signals_of
 from tests.unit.enricher.values import BROWSER, NOW, hit, run, send
 
@@ -207,6 +208,24 @@ def test_a_rule_set_of_ones_own(tmp_path: Path) -> None:
     assert (rules.version, rules.judge(("head_request",), 0).verdict) == (7, "human")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_rules(tmp_path / "none.toml")
+
+
+def test_the_rules_in_force_are_those_of_the_settings(tmp_path: Path) -> None:
+    assert rules_in_force(read_settings({})) is packaged_rules()
+    mine = tmp_path / "mine.toml"
+    mine.write_text(RULES.replace("version = 1", "version = 7", 1))
+    named = read_settings({"MAILWAKE_RULES": str(mine)})
+    assert rules_in_force(named).version == 7
+    mine.write_text(RULES.replace("threshold = ", "threshold = 1", 1))
+    for wrong in ("$.threshold", ""):
+        with pytest.raises(ConfigError) as error:
+            rules_in_force(named)
+        line = str(error.value)
+        assert str(mine) in line
+        assert wrong in line
+        assert line.endswith("unset MAILWAKE_RULES to judge by the rules in the package")
+        assert "\n" not in line
+        mine.unlink(missing_ok=True)
 
 
 def test_every_reason_has_a_sentence_and_a_line_in_the_docs() -> None:
