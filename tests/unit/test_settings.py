@@ -47,6 +47,8 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "MAILWAKE_EDGE_LINGER_MS": [("1001", "0 to 1000"), ("10ms", "0 to 1000")],
     "MAILWAKE_EDGE_BATCH_HITS": [("0", "1 to 1000"), ("1001", "1 to 1000")],
     "MAILWAKE_EDGE_QUEUE_HITS": [("999", "1000 to 10000000"), ("many", "1000 to")],
+    "MAILWAKE_EDGE_DURABILITY": [("fast", "strict, relaxed")],
+    "MAILWAKE_EDGE_SPOOL_MB": [("0", "1 to 1000000"), ("1G", "1 to")],
     "MAILWAKE_TRUSTED_PROXIES": [("10.0.0.1/8", "10.0.0.0/8"), ("proxy", "networks such as")],
     "MAILWAKE_WITHDRAWAL_URL": [("w.example.org", "https://host:port")],
     "MAILWAKE_RELAY_HOST": [("", "not be empty")],
