@@ -40,18 +40,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--mails", type=int, default=MAILS, help="mails of each (default %(default)s)"
     )
+    parser.add_argument("--first", type=int, default=1, help="the first seed (default %(default)s)")
     wanted = parser.parse_args(argv)
     if wanted.seeds < 1 or wanted.mails < 1:
         parser.error("--seeds and --mails are at least 1")
-    seeds = range(1, wanted.seeds + 1)
+    seeds = range(wanted.first, wanted.first + wanted.seeds)
     began = time.perf_counter()
     scores = []
     for seed in seeds:
-        print(f"simulating seed {seed} of {wanted.seeds} …", file=sys.stderr, flush=True)
+        print(f"simulating seed {seed} of {seeds[0]} to {seeds[-1]} …", file=sys.stderr, flush=True)
         scores.append(run(seed, wanted.mails))
     print(report(scores, seeds))
     print(f"\n{time.perf_counter() - began:.0f} s")
-    if (wanted.seeds, wanted.mails) == (SEEDS, MAILS):
+    if (wanted.first, wanted.seeds, wanted.mails) == (1, SEEDS, MAILS):
         RESULTS.parent.mkdir(exist_ok=True)
         rows = [measure.as_dict() for measure in measures(scores)]
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
