@@ -60,6 +60,8 @@ def test_only_the_usual_run_is_written(
     assert quality.main(["--mails", "30", "--seeds", "2"]) == 0
     assert not results.exists()
     assert "60 simulated mails over 2 seeds" in capsys.readouterr().out
+    assert quality.main(["--first", "3", "--mails", "30", "--seeds", "2"]) == 0
+    assert "simulating seed 4 of 3 to 4" in capsys.readouterr().err
     monkeypatch.setattr(quality, "MAILS", 30)
     monkeypatch.setattr(quality, "SEEDS", 2)
     assert quality.main([]) == 0

@@ -93,6 +93,22 @@ def test_a_machine_known_as_one_does_not_make_a_burst_of_a_person() -> None:
     assert verdicts(click, *checks) == ["human", *["scanner"] * 5]
 
 
+@pytest.mark.parametrize("many", [0, 20])
+def test_a_click_does_not_repeat_what_the_browser_fetched_ahead(many: int) -> None:
+    """Neither while that is a mark nor when other hits have pushed it out."""
+    ahead = hit(at=LATER, link=0, purpose="prefetch")
+    others = [
+        hit(at=LATER + 1000 + n, agent=GMAIL, network=f"66.249.{n}.0/24") for n in range(many)
+    ]
+    click, again = hit(at=LATER + 30_000, link=0), hit(at=LATER + 31_000, link=0)
+    told = judged(ahead, *others, click, again)
+    assert told[ahead.hit_id].verdict == "prefetch"
+    assert (told[click.hit_id].verdict, told[click.hit_id].first) == ("human", True)
+    assert again.hit_id not in told
+    late = judged(click, ahead)
+    assert (late[ahead.hit_id].verdict, late[click.hit_id].first) == ("prefetch", True)
+
+
 def test_several_recipients_of_one_body_are_no_burst() -> None:
     two = {"recipient_count": 3, "recipients": [f"{n:032x}" for n in range(3)]}
     opens = [hit(at=LATER + 1000 * n, recipient=0, network=f"10.0.{n}.0/24") for n in range(4)]

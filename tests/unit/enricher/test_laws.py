@@ -52,6 +52,7 @@ def some_hits(draw: st.DrawFn, most: int = MARKS, span: int = 200_000) -> list[H
             network=draw(st.sampled_from(NETWORKS)),
             recipient=draw(st.sampled_from([0, 0, 0, 1])),
             method=draw(st.sampled_from(["GET", "GET", "GET", "HEAD"])),
+            purpose=draw(st.sampled_from(["", "", "", "prefetch"])),
             asn=draw(st.sampled_from([0, 0, 8075, 714, 22616, 16509, 24940, 64500])),
             **({} if (link := draw(st.sampled_from([None, 0, 1, 2]))) is None else {"link": link}),
         )
