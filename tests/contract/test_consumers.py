@@ -180,7 +180,12 @@ async def test_the_edge_makes_hits_that_keep_their_contract(
     hits: list[Hit] = []
     withdrawn = Withdrawn(read_settings({}))
     withdrawn.follower.caught_up.set()
-    edge = Edge(keyring.open, hits.extend, Clients(()), withdrawn, nothing_else)
+
+    def put(made: list[Hit], answer: Callable[[], None]) -> None:
+        hits.extend(made)
+        answer()
+
+    edge = Edge(keyring.open, put, Clients(()), withdrawn, nothing_else)
     path = f"/{kind[0]}/{keyring.seal(token)}"
     for value in (b"", b"x" * 10_000, bytes(range(128, 256)), "\N{SNOWMAN}".encode()):
         await ask(edge, method, path, value)
