@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from tests.mailbox import AT, DAY, HOUR, MINUTE, Asking, Mailbox, ReadingApi, id
 
 
 @pytest.fixture
-def mailbox(clickhouse: str) -> Mailbox:
-    return Mailbox(clickhouse)
+def mailbox(clickhouse: str) -> Iterator[Mailbox]:
+    made = Mailbox(clickhouse)
+    yield made
+    made.client.close()
 
 
 @pytest.fixture
@@ -27,7 +29,6 @@ async def api(mailbox: Mailbox, tmp_path: Path) -> AsyncIterator[ReadingApi]:
     made = ReadingApi(tmp_path, mailbox.url)
     yield made
     await made.reader.stop()
-    mailbox.client.close()
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ async def test_pages_hold_every_mail_once_while_more_are_sent(
         whole = numbers(await ben.json("/v1/messages", **asked, limit=200))
         assert len(whole) >= 18
         told: list[int] = []
-        cursor: dict[str, str] = {}
+        cursor: dict[str, Any] = {}
         while True:
             page = await ben.json("/v1/messages", **asked, **cursor, limit=4)
             told += numbers(page)
@@ -403,7 +404,8 @@ async def test_nobody_sees_what_is_not_theirs(mailbox: Mailbox, api: ReadingApi)
             answers = {(await other.get(each, params=params)).content for each in paths + nothing}
             assert len(answers) == 1  # nothing tells what is another's from what is not at all
             assert b"not_found" in answers.pop()
-            for wish in ({}, {"q": "offer"}, {"opened": True}, {"recipient": identity("anna")}):
+            wishes: list[dict[str, Any]] = [{}, {"q": "offer"}, {"opened": True}]
+            for wish in [*wishes, {"recipient": identity("anna")}]:
                 found = await other.get("/v1/messages", params=params | wish)
                 assert send.message_id not in found.text
             for each in reports:

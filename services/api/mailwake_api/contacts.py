@@ -72,7 +72,7 @@ class Contact(Struct, frozen=True):
     """A recipient, as one user knows it.
 
     Attributes:
-        name, address: as in the last of the mails that still has them; None where they are not kept, or were erased.
+        name, address: as in the last of the mails; None where they are not kept, or were erased.
         sent: how many mails the user has sent to this recipient, alone or among others.
         last_sent_at: when the last one was sent.
         messages: a page of them.
