@@ -11,22 +11,12 @@ from starlette.responses import Response
 from mailwake.contracts import ConsentState, Count, Id, Millis, Purpose, User
 from mailwake_api import conditions
 from mailwake_api.call import Call
-from mailwake_api.mails import OF_USER, Mail
+from mailwake_api.mails import OF_USER, Mail, Recipient
 from mailwake_api.messages import Cursor, Limit, MessagesQuery, Sort, not_found, page, path_id
 
 _SENT = (
     "SELECT count(), toUnixTimestamp64Milli(max(sent_at)) FROM sends FINAL"
     f" WHERE {OF_USER} AND has(recipients, %(recipient)s)"
-)
-_LAST = (
-    "SELECT message_id, sent_at, indexOf(recipients, %(recipient)s) AS place FROM sends FINAL"
-    f" WHERE {OF_USER} AND has(recipients, %(recipient)s) ORDER BY sent_at DESC LIMIT 100"
-)
-_NAMED = (
-    "SELECT recipient_names[place], recipient_addresses[place] FROM"
-    " (SELECT message_id, recipient_names, recipient_addresses FROM displays FINAL"
-    f" WHERE {OF_USER} AND message_id IN (SELECT message_id FROM ({_LAST}))) AS shown"
-    f" INNER JOIN ({_LAST}) AS sent USING message_id ORDER BY sent_at DESC, message_id DESC LIMIT 1"
 )
 _SAID = (
     "SELECT purpose, state, toUnixTimestamp64Milli(at) FROM consents"
@@ -72,7 +62,7 @@ class Contact(Struct, frozen=True):
     """A recipient, as one user knows it.
 
     Attributes:
-        name, address: as in the last of the mails; None where they are not kept, or were erased.
+        name, address: as in the first of these messages that has them; None where none does.
         sent: how many mails the user has sent to this recipient, alone or among others.
         last_sent_at: when the last one was sent.
         messages: a page of them.
@@ -98,22 +88,21 @@ async def contact(call: Call) -> Response:
     chosen = MessagesQuery(
         recipient=recipient_id, sort=asked.sort, cursor=asked.cursor, limit=asked.limit
     )
-    ((sent, last_sent_at),), named, said, found = await asyncio.gather(
+    ((sent, last_sent_at),), said, found = await asyncio.gather(
         reader.rows(_SENT, **of, user=user),
-        reader.rows(_NAMED, **of, user=user),
         reader.rows(_SAID, **of),
         page(reader, tenant, user, chosen),
     )
     if not sent:
         raise not_found()
-    name, address = named[0] if named else (None, None)
+    known = _known(recipient_id, found.messages)
     states = {purpose: SaidNow(state, at) for purpose, state, at in said}
     return conditions.answer(
         call.request,
         Contact(
             recipient_id,
-            name or None,
-            address or None,
+            known.name or None,
+            known.address,
             ContactConsent(_said(states, "opens"), _said(states, "clicks")),
             sent,
             last_sent_at,
@@ -121,6 +110,15 @@ async def contact(call: Call) -> Response:
             found.next,
         ),
     )
+
+
+def _known(recipient_id: str, mails: list[Mail]) -> Recipient:
+    """The recipient as the first of the mails that knows it by name or address has it."""
+    for mail in mails:
+        for each in mail.recipients:
+            if each.recipient_id == recipient_id and (each.name or each.address):
+                return each
+    return Recipient(recipient_id, "", None)
 
 
 def _said(states: dict[str, SaidNow], purpose: Purpose) -> SaidNow:

@@ -5,6 +5,8 @@ It is the rule of the view `consented_events`: a denial by any recipient hides w
 mail, of that kind. The view goes through all that a user has sent and all that recipients of the
 tenant have said, which a report must do anyway. For the mails of one page it would take most of the
 time, so there the consents of their recipients are looked up. A test holds the two together.
+
+Whoever never denied anything denies nothing now, so of most recipients nothing more is read.
 """
 
 from __future__ import annotations
@@ -22,8 +24,6 @@ _LOOKED_UP = 2_000
 def mails_of_user(purpose: Purpose) -> str:
     """A subquery for the message_ids of all the user's mails of which the opens, or the clicks, may
     not be told; with the parameters `tenant` and `user`.
-
-    Whoever never denied anything denies nothing now; so only the others' statements are read.
     """
     return (
         "(SELECT message_id FROM (SELECT message_id, arrayJoin(recipients) AS recipient_id"
@@ -44,7 +44,9 @@ async def withheld(
         *(
             reader.rows(
                 "SELECT recipient_id, purpose FROM consents WHERE tenant = %(tenant)s"
-                " AND recipient_id IN %(recipients)s AND state = 'denied'",
+                " AND state = 'denied' AND recipient_id IN (SELECT recipient_id FROM consent_proofs"
+                " WHERE tenant = %(tenant)s AND recipient_id IN %(recipients)s"
+                " AND state = 'denied')",
                 tenant=tenant,
                 recipients=everyone[start : start + _LOOKED_UP],
             )
