@@ -15,11 +15,12 @@ from typing import Any
 from msgspec import Struct
 
 from mailwake.contracts import Count, Id, Millis, Mode, Percent, Purpose
+from mailwake.tokens import MAX_READERS
 from mailwake_api.reading import Reader, Row
 from mailwake_api.withheld import withheld
 
-NAMED = 16
-"""Recipients that a list names of one mail: all of them, unless it is anonymous and goes to more."""
+NAMED = MAX_READERS
+"""Recipients that a list names of one mail; more than so many share an anonymous one only."""
 OF_USER = "tenant = %(tenant)s AND user = %(user)s"
 _OF_MAILS = f"{OF_USER} AND message_id IN %(mails)s"
 
