@@ -261,6 +261,12 @@ async def test_a_table_for_spreadsheets(mailbox: Mailbox, ben: Asking) -> None:
         assert by_name.headers["content-type"].startswith("text/csv; charset=utf-8")
         assert f"mailwake-{name}.csv" in by_name.headers["content-disposition"]
         assert by_name.headers["vary"] == "Accept"
+        assert by_name.headers["mailwake-more"] == "false"
+        some = await ben.get(
+            f"/v1/reports/{name}", params={"by": "tag", "format": "csv", "limit": 2}
+        )
+        assert some.headers["mailwake-more"] == "true"
+        assert some.text.count("\r\n") == 3
         header, *read = csv.reader(io.StringIO(by_name.text, newline=""))
         wanted = await rows(ben, name, by="tag")
         assert header == list(wanted[0])

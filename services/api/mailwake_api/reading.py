@@ -29,10 +29,10 @@ THREADS = 4
 MOST_WAITING = 64
 """As many queries wait for a thread at most; whoever comes then is told to come again."""
 QUERY_S = 10
+DEADLINE_S = 15.0
+"""Whoever asks is answered within so long, also while ClickHouse is reached and says nothing."""
 MOST_ROWS = 50_000
-_SETTINGS = (
-    f" SETTINGS max_execution_time = {QUERY_S}, max_result_rows = {MOST_ROWS + 1}, readonly = 1"
-)
+_SETTINGS = f" SETTINGS max_execution_time = {QUERY_S}, max_result_rows = {MOST_ROWS + 1}"
 
 _NOT_MIGRATED = frozenset({16, 46, 47, 60, 81})
 """No such column, function, identifier, table, database."""
@@ -63,9 +63,12 @@ class Reader:
             raise _not_now("busy", "too many ask at the same time; try again in a few seconds")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._query, sql, values
-            )
+            async with asyncio.timeout(DEADLINE_S):
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._pool, self._query, sql, values
+                )
+        except TimeoutError:
+            raise _not_now("busy", "this takes too long now; try again in a few seconds") from None
         except UnavailableError as error:
             log.warning("%s", error)
             raise _not_now(

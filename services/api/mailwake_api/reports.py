@@ -258,6 +258,7 @@ async def _report(call: Call, kind: _Kind) -> Response:
     sql = kind.sql.replace("{group}", _group(asked.by, kind.clock))
     sql = sql.replace("{where}", _where(asked, kind.clock, values)) + " LIMIT %(limit)s"
     found = await call.parts.reader.rows(sql, **values)
+    more = len(found) > asked.limit
     rows = [(_named(asked, row[0]), *row[1:]) for row in found[: asked.limit]]
     if wanted(call.request, asked.format) == "csv":
         return conditions.answer_bytes(
@@ -266,10 +267,10 @@ async def _report(call: Call, kind: _Kind) -> Response:
             "text/csv; charset=utf-8; header=present",
             {
                 "Content-Disposition": f'attachment; filename="mailwake-{kind.name}.csv"',
+                "Mailwake-More": "true" if more else "false",
                 "Vary": "Accept",
             },
         )
-    more = len(found) > asked.limit
     report: Report[Any] = Report(asked.by, asked.zone, [kind.row(*row) for row in rows], more)
     return conditions.answer(call.request, report, {"Vary": "Accept"})
 

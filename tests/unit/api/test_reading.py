@@ -83,6 +83,25 @@ async def test_too_many_at_once_are_told_to_come_again(
     assert threading.get_ident() not in threads
 
 
+async def test_who_waits_too_long_is_told_so(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(ClickHouse, "query", lambda *_: go.wait(10))
+    monkeypatch.setattr("mailwake_api.reading.DEADLINE_S", 0.05)
+    told = await asyncio.gather(
+        *(reader.rows("SELECT 1") for _ in range(9)), return_exceptions=True
+    )
+    assert {(each.status, each.code) for each in told if isinstance(each, Problem)} == {
+        (503, "busy")
+    }
+    assert len(told) == 9
+    go.set()
+    monkeypatch.undo()
+    monkeypatch.setattr(ClickHouse, "query", lambda *_: [])
+    assert await reader.rows("SELECT 1") == []
+
+
 def test_a_url_that_cannot_be_used_is_refused_at_once() -> None:
     with pytest.raises(ConfigError):
         Reader("clickhouse://127.0.0.1/default?connect_timeout=soon")
