@@ -11,11 +11,14 @@ from msgspec import Struct
 from mailwake.contracts import PERSON, Count, Id, Index, Kind, Millis, Percent, Revision, Verdict
 from mailwake.reasons import sentences
 from mailwake_api.clients import client_of
-from mailwake_api.mails import OF_USER, Mail
+from mailwake_api.mails import OF_USER, Happened, Mail, read_mails
 from mailwake_api.reading import Reader, Row
 
 MOST_EVENTS = 500
 """As many events the view of a mail shows, the newest."""
+
+MOST_RECIPIENTS = 1_000
+"""As many recipients it names."""
 
 _OF_MAIL = f"{OF_USER} AND message_id = %(mail)s"
 _PERSON = "verdict IN ('human', 'proxy')"
@@ -123,24 +126,42 @@ class MessageView(Struct, frozen=True):
     more_events: bool
 
 
-async def view(reader: Reader, tenant: str, user: str, mail: Mail) -> MessageView:
-    """The mail with what happened to it. Raises Problem."""
-    of: dict[str, Any] = {"tenant": tenant, "user": user, "mail": mail.message_id}
-    told = {"open": mail.opens, "click": mail.clicks}
-    # A kind that is withheld is not read; the empty one is no kind, and a list must not be empty.
-    kinds = [kind for kind, done in told.items() if not done.withheld] or [""]
-    events, clicks, targets, texts = await asyncio.gather(
-        reader.rows(_EVENTS, **of, kinds=kinds),
-        reader.rows(_CLICKS, **of, kinds=kinds),
+async def view(reader: Reader, tenant: str, user: str, message_id: str) -> MessageView | None:
+    """The mail with what happened to it; None when it is none of the user's. Raises Problem."""
+    of: dict[str, Any] = {"tenant": tenant, "user": user, "mail": message_id}
+    found, (events, clicks), targets, texts = await asyncio.gather(
+        read_mails(reader, tenant, user, [message_id], MOST_RECIPIENTS),
+        _happened(reader, of, ["open", "click"]),
         reader.rows(_LINKS, **of),
         reader.rows(_TEXTS, **of),
     )
+    if not found:
+        return None
+    (mail,) = found
+    hidden = {kind for kind, of_kind in _of_kinds(mail) if of_kind.withheld}
+    if hidden:
+        # All was read before it was known that not all may be told; so once more, without that.
+        told: list[str] = [kind for kind, _ in _of_kinds(mail) if kind not in hidden]
+        events, clicks = await _happened(reader, of, told) if told else ([], [])
     return MessageView(
         mail,
         _links(clicks, targets[0][0] if targets else [], texts[0][0] if texts else []),
         [_event(row) for row in events[:MOST_EVENTS]],
         len(events) > MOST_EVENTS,
     )
+
+
+async def _happened(
+    reader: Reader, of: dict[str, Any], kinds: list[str]
+) -> tuple[list[Row], list[Row]]:
+    events, clicks = await asyncio.gather(
+        reader.rows(_EVENTS, **of, kinds=kinds), reader.rows(_CLICKS, **of, kinds=kinds)
+    )
+    return events, clicks
+
+
+def _of_kinds(mail: Mail) -> tuple[tuple[Kind, Happened], ...]:
+    return ("open", mail.opens), ("click", mail.clicks)
 
 
 def _links(clicks: list[Row], targets: list[str], texts: list[str]) -> list[LinkView]:
