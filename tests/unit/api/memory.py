@@ -23,7 +23,9 @@ from mailwake_api.commands import keys_command, new_token
 from mailwake_api.connection import Connection
 from mailwake_api.keys import KeyFile
 from mailwake_api.locks import Locks
+from mailwake_api.problems import Problem
 from mailwake_api.published import Published
+from mailwake_api.reading import Reader, Row, Value
 
 T = TypeVar("T", bound=Struct)
 
@@ -107,6 +109,21 @@ class MemoryBell(Bell):
 _PARTITION = TopicPartition("alerts", 0)
 
 
+class MemoryReader(Reader):
+    """A ClickHouse in which nothing is stored; `away` stands for one that is."""
+
+    def __init__(self) -> None:
+        super().__init__("clickhouse://127.0.0.1:9/none")  # which is never reached
+        self.away = False
+        self.asked: list[tuple[str, dict[str, Value]]] = []
+
+    async def rows(self, sql: str, **values: Value) -> list[Row]:
+        if self.away:
+            raise Problem(503, "unavailable", "ClickHouse is away", {"Retry-After": "5"})
+        self.asked.append((sql, values))
+        return [(0, 0)] if sql.startswith("SELECT count(), toUnixTimestamp64Milli(max") else []
+
+
 class Memory:
     """An API in memory.
 
@@ -120,6 +137,7 @@ class Memory:
         self.settings = Settings(api_keys=keys, api_max_bytes=100_000)
         self.register = MemoryRegister(self.settings)
         self.connection = MemoryConnection(self.settings, self.register)
+        self.reader = MemoryReader()
         self.bell = MemoryBell(self.settings, self.register, self.connection)
         self.keyring = new_keyring()
         self.keys = KeyFile(keys)
@@ -133,6 +151,7 @@ class Memory:
             Bearer(self.keys.current, audience="mailwake"),
             Locks(),
             Published(),
+            self.reader,
             self.bell,
         )
 
