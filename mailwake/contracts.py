@@ -425,6 +425,8 @@ class Preference(Struct, frozen=True, omit_defaults=True):
         at: when they were last changed.
         opens, clicks: whether the user wants open and link tracking.
         notifications: whether alerts are wanted.
+        notifications_at: when that was last switched, so that what was told before it is judged by
+            what held then; 0 when it never was.
         last: the toggles of the last mail for which the user set them; they are the default of the
             next until the switches are changed, which clears them.
     """
@@ -436,6 +438,7 @@ class Preference(Struct, frozen=True, omit_defaults=True):
     clicks: bool = True
     notifications: bool = True
     last: Toggles | None = None
+    notifications_at: Millis = 0
     v: Version = 1
 
 

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import PERSON, Alert, Event, Verdict
-from mailwake_notifier.decide import Drop, alert_of
+from mailwake.contracts import PERSON, Alert, Event, Preference, Verdict
+from mailwake_notifier.decide import Drop, alert_of, wanted
 
 EVENT = Event(
     event_id=ids.event_id("1" * 32, "click"),
@@ -112,3 +112,18 @@ def test_only_what_would_have_been_told_counts_as_too_old() -> None:
     old = EVENT.at + 60 * DAY_MS
     assert alert_of(scanned, old, DAY_MS) is Drop.NOT_A_PERSON
     assert alert_of(repeated, old, DAY_MS) is Drop.TOLD_OTHERWISE
+
+
+def test_alerts_are_wanted_as_the_switch_stood_when_it_was_told() -> None:
+    never, on, off = (
+        Preference("acme", "ben", 0),
+        Preference("acme", "ben", 500, notifications_at=100),
+        Preference("acme", "ben", 500, notifications=False, notifications_at=100),
+    )
+    assert [wanted(never, at) for at in (0, 99, 100, 900)] == [True] * 4
+    assert [wanted(on, at) for at in (0, 99, 100, 900)] == [False, False, True, True]
+    assert [wanted(off, at) for at in (0, 99, 100, 900)] == [True, True, False, False]
+
+
+def test_an_off_without_a_time_holds_for_all() -> None:
+    assert not wanted(Preference("acme", "ben", 500, notifications=False), 0)

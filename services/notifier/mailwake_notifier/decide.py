@@ -7,7 +7,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from mailwake import ids
-from mailwake.contracts import PERSON, Alert, Event
+from mailwake.contracts import PERSON, Alert, Event, Preference
 
 
 class Drop(StrEnum):
@@ -17,6 +17,7 @@ class Drop(StrEnum):
     NOT_A_PERSON = "not_a_person"
     NOT_FIRST = "not_first"
     TOLD_OTHERWISE = "told_otherwise"  # a repeat, or an open whose click is told
+    NOT_WANTED = "not_wanted"  # the user had switched alerts off when it was told of
     TOO_OLD = "too_old"  # it would have been an alert in its time
 
 
@@ -55,3 +56,13 @@ def alert_of(event: Event, told_at: int, max_age_ms: int) -> Alert | Drop:
         target=event.target,
         tag=event.tag,
     )
+
+
+def wanted(preference: Preference, told_at: int) -> bool:
+    """Whether the user wanted alerts when the enricher told of an event (milliseconds).
+
+    Before the last switch it was the other way. A replay says the same as long as the user has not
+    switched again; the switches before the last are not known any more, and events of their time
+    are judged by the state before the last.
+    """
+    return preference.notifications == (told_at >= preference.notifications_at)
