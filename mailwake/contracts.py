@@ -490,7 +490,7 @@ def consent_key(consent: Consent) -> bytes:
 
 
 class Erasure(Struct, frozen=True, omit_defaults=True):
-    """One erasure of a recipient, under way or done: what its receipt is made of. Key: `erasure_id`.
+    """One erasure of a recipient, under way or done; its receipt is made of it. Key: `erasure_id`.
 
     Attributes:
         asked_at: when it was asked for.

@@ -14,7 +14,7 @@ from mailwake.kafka import start_admin, start_producer
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
 
-_TOPICS = ("sends", "hits", "reclassified", "tracks", "events")
+_TOPICS = ("sends", "hits", "reclassified", "removals", "tracks", "events")
 
 
 def main(argv: list[str]) -> int:
