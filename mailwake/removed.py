@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from mailwake.contracts import NOBODY, REMOVAL, Display, Event, Hit, Party, Removal, Send
@@ -21,7 +20,7 @@ WHOLE: frozenset[int] = frozenset()
 ERASED = Party("")
 """Stands in a display for a recipient who was erased, so that the others keep their indexes."""
 
-V = TypeVar("V", bound=Struct)
+A = TypeVar("A", Hit, Event)
 
 
 class Removed:
@@ -51,20 +50,25 @@ class Removed:
         """Whether nothing of a mail may be kept."""
         return self.of.get((tenant, message_id)) == WHOLE
 
-    def rest(self, value: V) -> V | None:
-        """What of a send, display, hit or event may be kept; None for nothing."""
-        assert isinstance(value, Send | Display | Hit | Event)  # noqa: S101
-        gone = self.of.get((value.tenant, value.message_id))
-        if gone is None:
-            return value
-        if gone == WHOLE:
-            return None
-        if isinstance(value, Send):
-            ids = [NOBODY if at in gone else each for at, each in enumerate(value.recipients, 1)]
-            return replace(value, recipients=ids)
-        if isinstance(value, Display):
-            return replace(value, recipients=without(value.recipients, gone))
-        return None if value.recipient in gone else value
+    def rest_of_send(self, send: Send) -> Send | None:
+        """What of a send may be kept; None for nothing."""
+        gone = self.of.get((send.tenant, send.message_id))
+        if not gone:
+            return send if gone is None else None
+        ids = [NOBODY if at in gone else each for at, each in enumerate(send.recipients, 1)]
+        return replace(send, recipients=ids)
+
+    def rest_of_display(self, display: Display) -> Display | None:
+        """What of a display may be kept; None for nothing."""
+        gone = self.of.get((display.tenant, display.message_id))
+        if not gone:
+            return display if gone is None else None
+        return replace(display, recipients=without(display.recipients, gone))
+
+    def rest_of_act(self, act: A) -> A | None:
+        """A hit or an event, if it may be kept."""
+        gone = self.of.get((act.tenant, act.message_id))
+        return act if gone is None or (gone and act.recipient not in gone) else None
 
 
 def without(parties: list[Party], gone: frozenset[int]) -> list[Party]:

@@ -78,8 +78,9 @@ class Batch(Generic[V]):
     def columns(self, removed: Removed | None = None) -> tuple[Columns, list[V], list[Any]]:
         """The rows to insert, column by column, with their values and origins.
 
-        What was `removed` with an erased recipient is left out. When a value does not pass the source's screen, the contract says of each record's values
-        which are bad; they become rejects.
+        What was `removed` with an erased recipient is left out. When a value does not pass the
+        source's screen, the contract says of each record's values which are bad; they become
+        rejects.
         """
         values, origins = self.rows(removed)
         columns = self.source.columns(values)

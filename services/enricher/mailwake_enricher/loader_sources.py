@@ -66,7 +66,8 @@ class Source(Generic[V]):
             topic where every value is a row of its own.
         rejects: whether the loader is the one that writes the topic's reject topic.
         screen: of a batched topic, what is to check the values; `read` did not.
-        rest: what of a value may be kept of a mail that somebody was erased from, None for nothing.
+        rest: what of a value may be kept once somebody was erased, None for nothing; itself None
+            where everything may.
     """
 
     name: str
@@ -76,16 +77,26 @@ class Source(Generic[V]):
     key: Callable[[V], str] | None = None
     rejects: bool = False
     screen: Screen[Any] | None = None
-    rest: Callable[[Removed, V], V | None] | None = Removed.rest
+    rest: Callable[[Removed, V], V | None] | None = None
 
 
-def batched(name: str, screen: Screen[T], columns: Callable[[Sequence[T]], Columns]) -> Source[T]:
+def batched(
+    name: str,
+    screen: Screen[T],
+    columns: Callable[[Sequence[T]], Columns],
+    rest: Callable[[Removed, T], T | None],
+) -> Source[T]:
     """A topic whose records hold one value or an array of them."""
 
     def read(record: Any) -> Reading[T]:
         return Reading(*screen.read(record.value or b""))
 
-    return Source(name, read, columns, screen.codec.encode, rejects=name == "events", screen=screen)
+    return Source(
+        *(name, read, columns, screen.codec.encode),
+        rejects=name == "events",
+        screen=screen,
+        rest=rest,
+    )
 
 
 def read_display(record: Any) -> Reading[Display]:
@@ -156,14 +167,20 @@ def _encode_track(row: TrackRow) -> bytes:
 
 
 SOURCES: tuple[Source[Any], ...] = (
-    batched("sends", Screen(Send, SEND), send_columns),
+    batched("sends", Screen(Send, SEND), send_columns, Removed.rest_of_send),
     Source(
-        "displays", read_display, display_columns, DISPLAY.encode, key=_display_key, rejects=True
+        "displays",
+        read_display,
+        display_columns,
+        DISPLAY.encode,
+        key=_display_key,
+        rejects=True,
+        rest=Removed.rest_of_display,
     ),
-    batched("hits", Screen(Hit, HIT), hit_columns),
-    batched("events", Screen(Event, EVENT), event_columns),
+    batched("hits", Screen(Hit, HIT), hit_columns, Removed.rest_of_act),
+    batched("events", Screen(Event, EVENT), event_columns, Removed.rest_of_act),
     Source("tracks", read_track, track_columns, _encode_track, key=_track_key, rest=_rest_of_track),
-    Source("consent_proofs", read_proof, proof_columns, CONSENT.encode, rest=None),
+    Source("consent_proofs", read_proof, proof_columns, CONSENT.encode),
 )
 """Every topic the loader reads. Where nothing is said of `rejects`, what is bad is only counted
 here: sends and hits are rejected by the enricher, tracks are its own, and proofs stay in their

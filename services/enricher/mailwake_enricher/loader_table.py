@@ -179,8 +179,7 @@ class TableLoader(Generic[V]):
                     await self._removed.follower.current()
                 with LOADER_INSERT_SECONDS.labels(name).time():
                     done = await loop.run_in_executor(
-                        *(lane.thread, store, lane.clickhouse, batch, self._most_rows),
-                        self._removed,
+                        lane.thread, store, lane.clickhouse, batch, self._most_rows, self._removed
                     )
             except MailwakeError as error:
                 self.in_trouble = True
