@@ -20,6 +20,7 @@ from mailwake.settings import Settings
 from mailwake.tracker import Tracker
 from mailwake_api.bearer import Bearer, Caller
 from mailwake_api.connection import Connection
+from mailwake_api.erasing import Erasing
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
 
@@ -54,6 +55,7 @@ class Parts:
     bearer: Bearer
     locks: Locks
     published: Published
+    erasing: Erasing
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from mailwake.settings import Settings
 
 log = logging.getLogger("mailwake.api.connection")
 
+PUBLISHED = ("sends", "displays", "removals", "erasures")
+"""What the API writes, beside the register's topics."""
+
 PUBLISH_S = 10.0
 CONNECT_S = 3.0
 _AGAIN_S = 1.0
@@ -92,7 +95,7 @@ class Connection:
         told = False
         while True:
             try:
-                await require_topics(self._settings, *TOPICS, "sends", "displays")
+                await require_topics(self._settings, *TOPICS, *PUBLISHED)
                 producer = await start_producer(self._settings, client_id="mailwake-api")
             except (UnavailableError, KafkaError) as error:
                 if not told:

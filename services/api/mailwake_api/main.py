@@ -21,6 +21,7 @@ from mailwake_api.bearer import Bearer
 from mailwake_api.call import Locks, Parts
 from mailwake_api.connection import Connection
 from mailwake_api.endpoints import ENDPOINTS
+from mailwake_api.erasing import Erasing
 from mailwake_api.keys import KeyFile
 from mailwake_api.published import Published
 from mailwake_api.server import ANSWER_DEADLINE_S, Protocol
@@ -40,6 +41,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     listener = listen("API", settings.api_host, settings.api_port)
     register = Register(settings)
     connection = Connection(settings, register)
+    erasing = Erasing(settings, keyring, register, connection)
     bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
     parts = Parts(
         settings,
@@ -51,6 +53,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         bearer,
         Locks(),
         Published(),
+        erasing,
     )
     server = Server(
         configure(make_app(ENDPOINTS, parts), Protocol, answer_deadline_s=ANSWER_DEADLINE_S)
@@ -59,6 +62,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     log.info("the API on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     register.start()
     connection.start()
+    erasing.start()
     getting_ready = asyncio.create_task(_get_ready(parts))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
@@ -70,6 +74,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     try:
         await serving
     finally:
+        await erasing.stop()
         await connection.stop()
         await register.stop()
 
