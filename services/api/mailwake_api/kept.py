@@ -31,6 +31,9 @@ T = TypeVar("T")
 TABLES = ("hits", "events", "tracks", "displays", "sends")
 """In the order in which they are cleaned: what the others are found by goes last."""
 
+_KEYS = {"hits": "hit_id", "events": "event_id"} | dict.fromkeys(TABLES[2:], "message_id")
+"""What a row is one of; it may stand in several versions that are not merged yet."""
+
 _OF_TENANT = "tenant = %(tenant)s"
 _WHOLE = "message_id IN %(whole)s"
 _ITS_OWN = "(message_id, recipient) IN %(own)s"
@@ -144,15 +147,12 @@ class Kept:
     def count(self, mails: Mails) -> dict[str, int]:
         """How many rows of each table are to go or to change."""
         addresses = self._addresses()
-        return {
-            table: sum(
-                self._query(
-                    f"SELECT count() FROM {table} WHERE {_OF_TENANT} AND ({where})", values
-                )[0][0]
-                for where, values in self._places_of(table, mails, addresses, [*_conditions(table)])
-            )
-            for table in TABLES
-        }
+        counts = dict.fromkeys(TABLES, 0)
+        for table in TABLES:
+            sql = f"SELECT uniqExact({_KEYS[table]}) FROM {table} WHERE {_OF_TENANT} AND "
+            for where, values in self._places_of(table, mails, addresses, _conditions(table)):
+                counts[table] += self._query(sql + where, values)[0][0]
+        return counts
 
     def remove(self, mails: Mails) -> dict[str, int]:
         """Removes the recipient, table by table, and gives how many rows that were.
