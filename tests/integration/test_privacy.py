@@ -159,8 +159,16 @@ class World:
 
     def put_hit(self, message_id: str, tenant: str = "acme") -> None:
         """Publishes a hit as an edge does that held it for long."""
-        values = (STREAM.next(), "open", now_ms(), tenant, message_id, 1, "identified")
-        hit = Hit(*values, network="192.0.2.0/24")
+        hit = Hit(
+            hit_id=STREAM.next(),
+            kind="open",
+            at=now_ms(),
+            tenant=tenant,
+            message_id=message_id,
+            recipient=1,
+            mode="identified",
+            network="192.0.2.0/24",
+        )
 
         async def put() -> None:
             producer = await start_producer(self.settings, client_id="test")
