@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 import urllib.request
 import uuid
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mailwake import ids
@@ -21,7 +23,8 @@ from tests.running import Service
 from tests.topics import lag, read_all, rewind
 
 VERDICTS: tuple[Verdict, ...] = ("human", "proxy", "prefetch", "scanner", "self")
-SENT_AT = 1_767_225_600_000
+SENT_AT = ids.now_ms() - 60_000
+DAY_MS = 86_400_000
 PARTITIONS = 4
 
 
@@ -73,8 +76,12 @@ def told(some: list[Event]) -> set[str]:
     }
 
 
-async def publish(settings: Settings, some: list[Event], *values: bytes | None) -> None:
-    """Events as batch records of up to 50 of a partition, and then the values as they are."""
+async def publish(
+    settings: Settings, some: list[Event], *values: bytes | None, told_at: int | None = None
+) -> None:
+    """Events as batch records of up to 50 of a partition, and then the values as they are; told
+    at a time (ms), or now.
+    """
     partition_of = ids.partitioner(PARTITIONS)
     producer = await start_producer(settings, client_id="test")
     try:
@@ -85,7 +92,10 @@ async def publish(settings: Settings, some: list[Event], *values: bytes | None) 
             for start in range(0, len(part), 50):
                 chunk = part[start : start + 50]
                 await producer.send(
-                    settings.topic("events"), EVENT.encode_many(chunk), partition=partition
+                    settings.topic("events"),
+                    EVENT.encode_many(chunk),
+                    partition=partition,
+                    timestamp_ms=told_at,
                 )
         for value in values:
             await producer.send(settings.topic("events"), value, key=b"key")
@@ -194,6 +204,39 @@ async def test_a_replay_from_the_start_gives_no_new_alert(
     assert len(after) == 2 * len(before)
     assert {alert.alert_id for alert in after} == {alert.alert_id for alert in before}
     assert {ALERT.encode(alert) for alert in after} == {ALERT.encode(alert) for alert in before}
+
+
+async def test_what_was_old_when_it_was_told_rings_no_bell_whenever_it_is_read(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The same acts of three days ago: told then they alert, though read now; told now they do not,
+    as when they are judged anew; and a replay says the same.
+    """
+    then = ids.now_ms() - 3 * DAY_MS
+    in_time, late, anew = (
+        [msgspec.structs.replace(each, at=then) for each in events(100)] for _ in range(3)
+    )
+    await publish(settings, in_time, told_at=then + DAY_MS)
+    await publish(settings, late, told_at=then + DAY_MS + 1)
+    await publish(settings, anew)
+    expected, too_old = told(in_time), told(late) | told(anew)
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await caught_up(settings)
+        shown = metric(notifier, 'mailwake_notifier_dropped_total{reason="too_old"}')
+        assert notifier.stop() == 0
+    assert shown == len(too_old)
+    assert {alert.alert_id for alert in await alerts(settings)} == expected
+    await rewind(settings, "notifier", "events")
+    longer = dataclasses.replace(settings, alert_age_s=4 * 86_400)
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await caught_up(settings)
+        assert notifier.stop() == 0
+    found = await alerts(settings)
+    assert Counter(alert.alert_id for alert in found) == dict.fromkeys(expected, 2)
+    await rewind(settings, "notifier", "events")
+    with Service("notifier", longer, tmp_path / "log"):
+        await caught_up(settings)
+    assert {alert.alert_id for alert in await alerts(settings)} == expected | too_old
 
 
 async def test_told_to_stop_it_finishes_what_it_took(settings: Settings, tmp_path: Path) -> None:

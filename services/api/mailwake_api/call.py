@@ -23,6 +23,7 @@ from mailwake_api.connection import Connection
 from mailwake_api.erasing import Erasing
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
+from mailwake_api.reading import Reader
 
 Who = Literal["public", "user", "admin", "admin_or_platform"]
 """Who may call: anybody; whoever has a token; only who has that role."""
@@ -55,6 +56,7 @@ class Parts:
     bearer: Bearer
     locks: Locks
     published: Published
+    reader: Reader
     erasing: Erasing
 
 
@@ -98,6 +100,7 @@ class Endpoint:
         asks: the parameters of the query.
         gives: the JSON answer; None where it is a page or a text.
         media: the media type of the answer.
+        also_gives: other media types that it may be had in.
         says: the statuses it may answer, each with a sentence; errors that all endpoints share
             need not be named.
         most_bytes: the largest body; None takes what the settings say.
@@ -115,6 +118,7 @@ class Endpoint:
     asks: type[Struct] | None = None
     gives: Any = None
     media: str = "application/json"
+    also_gives: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     most_bytes: int | None = None
 

@@ -24,6 +24,7 @@ from mailwake_api.endpoints import ENDPOINTS
 from mailwake_api.erasing import Erasing
 from mailwake_api.keys import KeyFile
 from mailwake_api.published import Published
+from mailwake_api.reading import Reader
 from mailwake_api.server import ANSWER_DEADLINE_S, Protocol
 
 log = logging.getLogger("mailwake.api")
@@ -33,12 +34,14 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     """Serves until `stop` is set; then answers what is under way.
 
     Raises ConfigError for a key file that cannot be used, UnavailableError for a port that cannot
-    be had. Kafka may be away, also at the start: until it answers, calls get 503.
+    be had. Kafka may be away, also at the start: until it answers, calls get 503. ClickHouse may be
+    away too; then those calls get 503 that read from it.
     """
     keyring = read_keyring(settings.keyring)
     keys = KeyFile(settings.api_keys)
     tracker = Tracker(keyring, settings.tracking_url, withdrawal_url=settings.withdrawal_url)
     listener = listen("API", settings.api_host, settings.api_port)
+    reader = Reader(settings.clickhouse_url)
     register = Register(settings)
     connection = Connection(settings, register)
     erasing = Erasing(settings, keyring, register, connection)
@@ -53,6 +56,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         bearer,
         Locks(),
         Published(),
+        reader,
         erasing,
     )
     server = Server(
@@ -77,6 +81,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         await erasing.stop()
         await connection.stop()
         await register.stop()
+        await reader.stop()
 
 
 async def _get_ready(parts: Parts) -> None:

@@ -1,4 +1,6 @@
-"""Which events become alerts: a pure function of the event, so that a replay says the same."""
+"""Which events become alerts: pure, of an event and of when it was told, so that a replay says the
+same.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,15 @@ class Drop(StrEnum):
     NOT_A_PERSON = "not_a_person"
     NOT_FIRST = "not_first"
     TOLD_OTHERWISE = "told_otherwise"  # a repeat, or an open whose click is told
+    TOO_OLD = "too_old"  # it would have been an alert in its time
 
 
-def alert_of(event: Event) -> Alert | Drop:
+def alert_of(event: Event, told_at: int, max_age_ms: int) -> Alert | Drop:
     """The alert an event gives to the user of its send, or why it gives none.
+
+    `told_at` is when the enricher told of the event, in milliseconds: the time of its record, which
+    is the same whenever it is read, and not the time now. An act that was older then than
+    `max_age_ms`, as when it was judged anew or replayed, is no news.
 
     A later revision of an event gives the same alert_id with that revision, if it gives one at all.
     """
@@ -28,6 +35,8 @@ def alert_of(event: Event) -> Alert | Drop:
         return Drop.TOLD_OTHERWISE
     if not event.first:
         return Drop.NOT_FIRST
+    if told_at - event.at > max_age_ms:
+        return Drop.TOO_OLD
     return Alert(
         alert_id=ids.alert_id(event.event_id, event.tenant, event.user),
         revision=event.revision,

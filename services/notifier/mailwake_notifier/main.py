@@ -65,7 +65,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
             heartbeat_interval_ms=SESSION_MS // 3,
         )
         closing.push_async_callback(stop_client, consumer)
-        notifier = Notifier(consumer, producer, settings.topic("alerts"), status)
+        notifier = Notifier(consumer, producer, settings, status)
         consumer.subscribe([settings.topic("events")], listener=notifier)
         status.stall_s = STALL_S
         running = asyncio.create_task(notifier.run(stop))
@@ -90,12 +90,13 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self,
         consumer: AIOKafkaConsumer,
         producer: AIOKafkaProducer,
-        alerts: str,
+        settings: Settings,
         status: Status,
     ) -> None:
         self._consumer = consumer
         self._producer = producer
-        self._alerts = alerts
+        self._alerts = settings.topic("alerts")
+        self._max_age_ms = settings.alert_age_s * 1000
         self._status = status
         self._batch = asyncio.Lock()
 
@@ -124,7 +125,8 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     async def _notify(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         acknowledgements = []
-        for alert in _alerts_of(record for part in records.values() for record in part):
+        read = (record for part in records.values() for record in part)
+        for alert in _alerts_of(read, self._max_age_ms):
             key = user_key(alert.tenant, alert.user)
             sent = await self._producer.send(self._alerts, ALERT.encode(alert), key=key)
             acknowledgements.append(sent)
@@ -152,7 +154,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return True
 
 
-def _alerts_of(records: Iterable[ConsumerRecord]) -> Iterable[Alert]:
+def _alerts_of(records: Iterable[ConsumerRecord], max_age_ms: int) -> Iterable[Alert]:
     """The alerts of records in their order; counts what was read and what gave none."""
     for record in records:
         events, bad = EVENT.read(record.value or b"")
@@ -160,7 +162,7 @@ def _alerts_of(records: Iterable[ConsumerRecord]) -> Iterable[Alert]:
         if bad:
             metrics.NOTIFIER_DROPPED.labels(Drop.UNREADABLE).inc(len(bad))
         for event in events:
-            match alert_of(event):
+            match alert_of(event, record.timestamp, max_age_ms):
                 case Drop() as reason:
                     metrics.NOTIFIER_DROPPED.labels(reason).inc()
                 case alert:
