@@ -57,6 +57,9 @@ LawfulBasis = Literal[
 ]
 """What makes processing lawful (GDPR, article 6, 1)."""
 
+NOBODY = "0" * 32
+"""Stands for a recipient who was erased among others of a body, so that their places stay."""
+
 PERSON: frozenset[Verdict] = frozenset({"human", "proxy"})
 """The verdicts that say that a person was there; these count and alert."""
 
@@ -362,6 +365,8 @@ class Track(Struct, array_like=True, gc=False):
         readers_about: how many read it, estimated: networks and families of agents.
         readers_least: how many did so at the least.
         hits: how many have come, copies and those left out that found no room to wait.
+        erased: when a recipient of the mail was erased, 0 when none was; from then on its hits are
+            dropped. Of a mail to that recipient alone nothing else is left, not even the send.
     """
 
     v: Version = 1
@@ -387,6 +392,7 @@ class Track(Struct, array_like=True, gc=False):
     readers_about: Count = 0
     readers_least: Count = 0
     hits: Count = 0
+    erased: Millis = 0
 
 
 class Reclassified(Struct, frozen=True, omit_defaults=True):
@@ -513,6 +519,45 @@ def consent_key(consent: Consent) -> bytes:
     return f"{consent.tenant}/{consent.recipient_id}/{consent.purpose}".encode()
 
 
+class Erasure(Struct, frozen=True, omit_defaults=True):
+    """One erasure of a recipient, under way or done; its receipt is made of it. Key: `erasure_id`.
+
+    Attributes:
+        asked_at: when it was asked for.
+        done_at: when it was seen to be complete; 0 as long as it is under way.
+        mails: how many went to the recipient alone, which are gone as a whole.
+        shared: how many went to others too, which no longer name the recipient.
+        rows: how many rows were deleted or changed, by table.
+    """
+
+    erasure_id: Id
+    tenant: Tenant
+    recipient_id: Id
+    asked_at: Millis
+    done_at: Millis = 0
+    mails: Count = 0
+    shared: Count = 0
+    rows: dict[str, Count] = {}
+    v: Version = 1
+
+
+class Removal(Struct, frozen=True, omit_defaults=True):
+    """One mail that somebody is erased from. Key: `message_id`.
+
+    Attributes:
+        at: when it was removed.
+        recipients: the recipient indexes (first is 1) that are nobody's now; empty when the whole
+            mail goes, since it was for nobody else.
+    """
+
+    message_id: Id
+    tenant: Tenant
+    erasure_id: Id
+    at: Millis
+    recipients: list[Annotated[int, Meta(ge=1, lt=1 << 16)]] = []
+    v: Version = 1
+
+
 class InvalidError(ValueError):
     """A value does not keep its contract. It goes to the reject topic; the rest goes on.
 
@@ -601,3 +646,5 @@ PREFERENCE: Codec[Preference] = Codec(Preference)
 POLICY: Codec[Policy] = Codec(Policy)
 CONSENT: Codec[Consent] = Codec(Consent)
 RECLASSIFIED: Codec[Reclassified] = Codec(Reclassified)
+ERASURE: Codec[Erasure] = Codec(Erasure)
+REMOVAL: Codec[Removal] = Codec(Removal)

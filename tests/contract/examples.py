@@ -31,6 +31,8 @@ CODECS: dict[str, Codec[Any]] = {
     "policy": contracts.POLICY,
     "consent": contracts.CONSENT,
     "reclassified": contracts.RECLASSIFIED,
+    "erasure": contracts.ERASURE,
+    "removal": contracts.REMOVAL,
 }
 REASONS: tuple[str, ...] = get_args(RejectReason)
 

@@ -30,6 +30,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "policy": contracts.Policy,
     "consent": contracts.Consent,
     "reclassified": contracts.Reclassified,
+    "erasure": contracts.Erasure,
+    "removal": contracts.Removal,
 }
 ANNOTATIONS = {"title", "description", "$comment", "$id", "$schema", "$defs"}
 CONDITIONS = {"if", "then", "else"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from mailwake.topics_apply import apply_topics
 from mailwake_api.endpoints import ENDPOINTS
 from tests.api import Api
 from tests.mailbox import HOUR, MINUTE, Mailbox
-from tests.running import without_settings
+from tests.running import Service, running, without_settings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
@@ -59,10 +60,13 @@ async def test_every_example_works(kafka: str, clickhouse: str, tmp_path: Path) 
         partitions=1,
         keyring=tmp_path / "keys.json",
         api_keys=tmp_path / "mailwake-api-keys.json",
+        state=tmp_path / "state",
+        loader_seconds=0.1,
     )
     await apply_topics(settings)
     api = Api(settings, tmp_path)
-    with api:
+    others = [Service(name, settings, tmp_path / f"{name}.log") for name in ("enricher", "loader")]
+    with running(api, *others):
         told = run("\necho\n".join(examples), API=api.url)
     assert '"opens":false,"clicks":true' in told  # the switches, and the toggles after them
     assert '"last":{"opens":true,"clicks":true}' in told
@@ -80,10 +84,15 @@ async def test_every_example_works(kafka: str, clickhouse: str, tmp_path: Path) 
     assert '"rows":[{"group":"2026-01-01","mails":1,' in told
     assert "'=spring,https://shop.example/," in told
     assert "Thunderbird" in (tmp_path / "clients.csv").read_text()
+    copy = json.loads((tmp_path / "export.json").read_text())
+    assert len(copy["mails"]) == 3  # two that the page has sent, one known by its display
+    receipt = json.loads((tmp_path / "receipt.json").read_text())
+    assert (receipt["state"], receipt["mails"]) == ("done", 3)
 
 
 def test_the_page_tells_of_every_endpoint_that_needs_a_token() -> None:
     for endpoint in ENDPOINTS:
         if endpoint.who != "public":
             written = endpoint.path.replace("{message_id}", "$MESSAGE")
+            written = written.replace("{erasure_id}", "$ERASURE")
             assert written.replace("{recipient_id}", "$RECIPIENT") in PAGE

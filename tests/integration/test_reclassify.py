@@ -23,13 +23,13 @@ from mailwake.clickhouse import ClickHouse
 from mailwake.contracts import PERSON, Event, Hit, Send, Track
 from mailwake.ids import HitStream, new_message_id, now_ms, partitioner
 from mailwake.kafka import start_producer
+from mailwake.keeping_up import KeepingUp
 from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings, to_environ
 from mailwake.topics_apply import apply_topics
 from mailwake_enricher.archive import Choice
 from mailwake_enricher.confusion import Comparison
 from mailwake_enricher.decide import Rules
-from mailwake_enricher.keeping_up import KeepingUp
 from mailwake_enricher.reclassify import Reclassify
 from mailwake_enricher.rules import read_rules
 from tests.running import Service, running

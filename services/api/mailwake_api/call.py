@@ -19,6 +19,7 @@ from mailwake.tracker import Tracker
 from mailwake_api.bearer import Bearer, Caller
 from mailwake_api.bell import Bell
 from mailwake_api.connection import Connection
+from mailwake_api.erasing import Erasing
 from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
@@ -43,6 +44,7 @@ class Parts:
     published: Published
     reader: Reader
     bell: Bell
+    erasing: Erasing
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,12 @@ from mailwake.settings import Settings
 
 log = logging.getLogger("mailwake.api.connection")
 
+PUBLISHED = ("sends", "displays", "alert_reads", "removals", "erasures")
+"""What the API writes, beside the register's topics."""
+
 PUBLISH_S = 10.0
 CONNECT_S = 3.0
 _AGAIN_S = 1.0
-_WRITTEN = ("sends", "displays", "alert_reads")
 
 
 class Connection:
@@ -109,7 +111,7 @@ class Connection:
         told = False
         while True:
             try:
-                await require_topics(self._settings, *TOPICS, *_WRITTEN)
+                await require_topics(self._settings, *TOPICS, *PUBLISHED)
                 producer = await start_producer(self._settings, client_id="mailwake-api")
             except (UnavailableError, KafkaError) as error:
                 if not told:

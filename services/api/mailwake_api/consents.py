@@ -116,12 +116,20 @@ async def record(call: Call) -> Response:
 async def look_up(call: Call) -> Response:
     """What one recipient has said."""
     whom: Whom = call.body
-    recipient_id = _recipient_id(call, "", whom.address, whom.recipient_id)
+    recipient_id = recipient_of(call, whom)
     await call.parts.register.current()
+    return as_json(said_of(call, recipient_id))
+
+
+def recipient_of(call: Call, whom: Whom) -> str:
+    """The id of the recipient that a call is about. Raises Problem."""
+    return _recipient_id(call, "", whom.address, whom.recipient_id)
+
+
+def said_of(call: Call, recipient_id: str) -> Consents:
+    """What a recipient of the caller's tenant has said, as far as the register knows."""
     said = call.parts.register.consents(call.caller.tenant, recipient_id)
-    return as_json(
-        Consents(recipient_id, **{purpose: _said(said.get(purpose)) for purpose in PURPOSES})
-    )
+    return Consents(recipient_id, **{purpose: _said(said.get(purpose)) for purpose in PURPOSES})
 
 
 def _consents(call: Call, place: int, statement: Statement, now: int) -> Iterator[Consent]:

@@ -11,6 +11,7 @@ from mailwake_api import (
     messages,
     policy,
     preferences,
+    privacy,
     reports,
     sends,
     stream,
@@ -23,6 +24,7 @@ from mailwake_api.contacts import Contact, ContactQuery
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
 from mailwake_api.policy import PolicyNow, PolicyWish
 from mailwake_api.preferences import ForUser, Preferences, Switches
+from mailwake_api.privacy import Export, Receipt
 from mailwake_api.reports import (
     ClientRow,
     LinkRow,
@@ -147,6 +149,40 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "commas; To, Cc and Bcc of the mail, unless given."
         },
         says={200: "The body to send. Its send is published, unless nothing in it is tracked."},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/privacy/export",
+        name="export_recipient",
+        summary="All that is kept of one recipient; changes nothing",
+        who="admin_or_platform",
+        handler=privacy.export,
+        takes=Whom,
+        gives=Export,
+        says={200: "The document."},
+        most_bytes=SMALL_BYTES,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/privacy/erase",
+        name="erase_recipient",
+        summary="Erase one recipient, or go on with it; the recipient counts as denying from now",
+        who="admin_or_platform",
+        handler=privacy.erase,
+        takes=Whom,
+        gives=Receipt,
+        says={200: "Done: the receipt.", 202: "It goes on; `Location` tells how far it is."},
+        most_bytes=SMALL_BYTES,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/privacy/erasures/{erasure_id}",
+        name="get_erasure",
+        summary="How far an erasure is, or its receipt",
+        who="admin_or_platform",
+        handler=privacy.erasure,
+        gives=Receipt,
+        says={200: "Done: the receipt.", 202: "It goes on.", 404: "There is none of this id."},
     ),
     Endpoint(
         method="GET",

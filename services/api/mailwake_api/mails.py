@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mailwake.contracts import Count, Id, Millis, Mode, Percent, Purpose
+from mailwake.contracts import NOBODY, Count, Id, Millis, Mode, Percent, Purpose
 from mailwake.tokens import MAX_READERS
 from mailwake_api.reading import Reader, Row
 from mailwake_api.withheld import withheld
@@ -218,9 +218,9 @@ def _recipients(ids: Sequence[str], display: Row | None, most: int) -> list[Reci
     names, addresses = (display[2], display[3]) if display else ((), ())
     return [
         Recipient(
-            ids[place] if place < len(ids) else None,
+            ids[place] if place < len(ids) and ids[place] != NOBODY else None,
             names[place] if place < len(names) else "",
-            addresses[place] if place < len(addresses) else None,
+            addresses[place] or None if place < len(addresses) else None,
         )
         for place in range(min(most, max(len(ids), len(addresses))))
     ]

@@ -22,6 +22,7 @@ from mailwake_api.bell import Bell
 from mailwake_api.call import Parts
 from mailwake_api.connection import Connection
 from mailwake_api.endpoints import ENDPOINTS
+from mailwake_api.erasing import Erasing
 from mailwake_api.keys import KeyFile
 from mailwake_api.locks import Locks
 from mailwake_api.published import Published
@@ -46,6 +47,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     register = Register(settings)
     connection = Connection(settings, register)
     bell = Bell(settings, register, connection)
+    erasing = Erasing(settings, keyring, register, connection)
     bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
     parts = Parts(
         settings,
@@ -59,6 +61,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         Published(),
         reader,
         bell,
+        erasing,
     )
     server = Server(
         configure(make_app(ENDPOINTS, parts), Protocol, answer_deadline_s=ANSWER_DEADLINE_S)
@@ -68,6 +71,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     register.start()
     connection.start()
     bell.start()
+    erasing.start()
     getting_ready = asyncio.create_task(_get_ready(parts))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
@@ -81,6 +85,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         await serving
     finally:
         await bell.stop()
+        await erasing.stop()
         await connection.stop()
         await register.stop()
         await reader.stop()

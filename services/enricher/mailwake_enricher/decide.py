@@ -20,6 +20,7 @@ from mailwake.contracts import (
     Kind,
     Mark,
     Mode,
+    Removal,
     Send,
     Track,
     TrackedSend,
@@ -41,7 +42,7 @@ from mailwake_enricher.rules import Judgement, RuleSet, packaged_rules
 from mailwake_enricher.seen import LAST, see
 from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, TOLD, WITHHELD
 
-DropReason = Literal["duplicate", "not_tracked", "repeat", "too_late"]
+DropReason = Literal["duplicate", "erased", "not_tracked", "repeat", "too_late"]
 """Why a hit gave no event."""
 
 UnmatchedReason = Literal["no_send", "waiting_full"]
@@ -89,7 +90,12 @@ class Outcome:
 
 
 def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
-    """Makes a send the track's and joins the hits that waited for it; whether the track changed."""
+    """Makes a send the track's and joins the hits that waited for it; whether the track changed.
+
+    A mail that was erased as a whole takes no send any more.
+    """
+    if track.erased and track.send is None:
+        return False
     tracked = TrackedSend(
         tenant=send.tenant,
         user=send.user,
@@ -123,6 +129,9 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
 
 def take_hit(track: Track, hit: Hit, rules: Rules, outcome: Outcome) -> bool:
     """Takes a hit into the track, now or when its send comes; whether the track changed."""
+    if track.erased:
+        outcome.drops.append("erased")
+        return False
     if _is_late(hit, track.send, rules):
         outcome.drops.append("too_late")
         return False
@@ -144,9 +153,35 @@ def take_hit(track: Track, hit: Hit, rules: Rules, outcome: Outcome) -> bool:
     return True
 
 
+def take_removal(track: Track, removal: Removal) -> bool:
+    """Takes an erased recipient out of a mail's track; whether the track changed.
+
+    Of a mail to that recipient alone nothing stays but when it was erased. A track of several
+    names none of them and stays; it takes no further hits, since the recipient who was erased
+    counts as one who denies, and nobody knows who a hit is from.
+    """
+    if track.send is not None and track.send.tenant != removal.tenant:
+        return False
+    if removal.recipients:
+        changed = not track.erased
+    else:
+        changed = not track.erased or track.send is not None
+        if changed:
+            _empty(track)
+    track.erased = track.erased or removal.at
+    return changed
+
+
+def _empty(track: Track) -> None:
+    """Makes a track as a new one, but for its revision."""
+    new = Track(revision=track.revision, erased=track.erased)
+    for name in Track.__struct_fields__:
+        setattr(track, name, getattr(new, name))
+
+
 def is_due(track: Track, now: int, rules: Rules) -> bool:
     """Whether the track's hits have waited for their send long enough; `now` in milliseconds."""
-    return track.send is None and now >= due_at(track, rules)
+    return track.send is None and not track.erased and now >= due_at(track, rules)
 
 
 def due_at(track: Track, rules: Rules) -> int:
@@ -162,7 +197,8 @@ def is_over(track: Track, now: int, rules: Rules) -> bool:
     """
     seconds = max((entry[LAST] for entry in track.seen.values()), default=0)
     sent_at = track.send.sent_at if track.send else 0
-    return not track.waiting and max(seconds * 1000, sent_at) + rules.keep_ms <= now
+    last = max(seconds * 1000, sent_at, track.erased)
+    return not track.waiting and last + rules.keep_ms <= now
 
 
 def hit_order(hit: Hit) -> tuple[int, str]:

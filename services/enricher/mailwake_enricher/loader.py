@@ -2,7 +2,8 @@
 
 One consumer reads the topics; each goes to its table by a `TableLoader`. Offsets are committed when
 the rows up to them are stored, so whatever is killed, rows come again and replace themselves
-(ReplacingMergeTree); nothing is lost. Tombstones delete.
+(ReplacingMergeTree); nothing is lost. Tombstones delete, and what a recipient was erased from is
+not stored again, however often its topics are replayed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mailwake.clickhouse import ClickHouse
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.metrics import COMMITTED_AT
 from mailwake.rejects import reject
+from mailwake.removed import Removed
 from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake_enricher.loader_batch import Batch, Reject
@@ -69,6 +71,8 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._group = group
         self._topics = [source.name for source in sources]
         self._topics += [f"{source.name}.rejected" for source in sources if source.rejects]
+        self._topics += ["removals"]
+        self._removed = Removed(settings)
         self._tables = {
             settings.topic(source.name): TableLoader(
                 source,
@@ -76,6 +80,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._finish,
                 settings.loader_rows,
                 settings.loader_seconds,
+                self._removed if source.rest else None,
             )
             for source in sources
         }
@@ -90,6 +95,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._status.stall_s = STALL_S
         await require_topics(self._settings, *self._topics)
         self._producer = await start_producer(self._settings, client_id="mailwake-loader")
+        self._removed.follower.start()
         try:
             self._consumer = await start_consumer(
                 self._settings, client_id="mailwake-loader", group=self._group, **_CONSUMER
@@ -106,6 +112,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
             for table in self._tables.values():
                 table.forget()
                 table.close()
+            await self._removed.follower.stop()
             await stop_client(self._producer)
 
     async def _step(self) -> None:

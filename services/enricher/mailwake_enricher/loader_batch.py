@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 
 from mailwake.clickhouse import BadDataError, ClickHouse
 from mailwake.contracts import InvalidError
+from mailwake.removed import Removed
 from mailwake_enricher.loader_sources import Reading, Source, V
 from mailwake_enricher.rows import Columns
 
@@ -74,13 +75,14 @@ class Batch(Generic[V]):
         self.origins += [record] * len(reading.values)
         self.rejects += [Reject(data, error, record) for data, error in reading.bad]
 
-    def columns(self) -> tuple[Columns, list[V], list[Any]]:
+    def columns(self, removed: Removed | None = None) -> tuple[Columns, list[V], list[Any]]:
         """The rows to insert, column by column, with their values and origins.
 
-        When a value does not pass the source's screen, the contract says of each record's values
-        which are bad; they become rejects.
+        What was `removed` with an erased recipient is left out. When a value does not pass the
+        source's screen, the contract says of each record's values which are bad; they become
+        rejects.
         """
-        values, origins = self.rows()
+        values, origins = self.rows(removed)
         columns = self.source.columns(values)
         screen = self.source.screen
         if screen is None or screen.holds(values, columns):
@@ -88,20 +90,32 @@ class Batch(Generic[V]):
         self.values, self.origins, self.rejects = [], [], []
         for record in self.records:
             self._put(record, Reading(*screen.codec.read(record.value or b"")))
-        return self.source.columns(self.values), self.values, self.origins
+        values, origins = self.rows(removed)
+        return self.source.columns(values), values, origins
 
-    def rows(self) -> tuple[list[V], list[Any]]:
+    def rows(self, removed: Removed | None = None) -> tuple[list[V], list[Any]]:
         """The values to insert: of a keyed topic the last of each key, unless erased after."""
-        key = self.source.key
-        if key is None:
-            return self.values, self.origins
-        last = {key(value): index for index, value in enumerate(self.values)}
-        kept = [index for name, index in last.items() if index >= self.erased.get(name, 0)]
-        return [self.values[index] for index in kept], [self.origins[index] for index in kept]
+        key, values, origins = self.source.key, self.values, self.origins
+        if key is not None:
+            last = {key(value): index for index, value in enumerate(values)}
+            kept = [index for name, index in last.items() if index >= self.erased.get(name, 0)]
+            values, origins = [values[at] for at in kept], [origins[at] for at in kept]
+        rest = self.source.rest
+        if rest is None or removed is None or not removed.of:
+            return values, origins
+        left = [
+            (rest(removed, value), origin) for value, origin in zip(values, origins, strict=True)
+        ]
+        pairs = [(value, origin) for value, origin in left if value is not None]
+        return [value for value, _ in pairs], [origin for _, origin in pairs]
 
 
-def store(clickhouse: ClickHouse, batch: Batch[V], most_rows: int) -> tuple[int, list[Reject]]:
+def store(
+    clickhouse: ClickHouse, batch: Batch[V], most_rows: int, removed: Removed | None = None
+) -> tuple[int, list[Reject]]:
     """Deletes and inserts what a batch holds; gives how many rows stand and what was refused.
+
+    Nothing is inserted of what was `removed` with an erased recipient.
 
     Blocks. May be called again for the same batch after an error: nothing is stored twice. A value
     that ClickHouse refuses is found by halving, so that its neighbours are stored. Raises
@@ -116,7 +130,7 @@ def store(clickhouse: ClickHouse, batch: Batch[V], most_rows: int) -> tuple[int,
                 {"mutations_sync": 1},
             )
         batch.erasing = False
-    columns, values, origins = batch.columns()
+    columns, values, origins = batch.columns(removed)
     names, cells = list(columns), list(columns.values())
     refused: list[Reject] = []
 

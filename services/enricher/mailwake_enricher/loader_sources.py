@@ -22,6 +22,7 @@ from mailwake.contracts import (
     Send,
     T,
 )
+from mailwake.removed import Removed
 from mailwake_enricher.loader_screen import Screen
 from mailwake_enricher.rows import (
     Columns,
@@ -65,6 +66,8 @@ class Source(Generic[V]):
             topic where every value is a row of its own.
         rejects: whether the loader is the one that writes the topic's reject topic.
         screen: of a batched topic, what is to check the values; `read` did not.
+        rest: what of a value may be kept once somebody was erased, None for nothing; itself None
+            where everything may.
     """
 
     name: str
@@ -74,15 +77,26 @@ class Source(Generic[V]):
     key: Callable[[V], str] | None = None
     rejects: bool = False
     screen: Screen[Any] | None = None
+    rest: Callable[[Removed, V], V | None] | None = None
 
 
-def batched(name: str, screen: Screen[T], columns: Callable[[Sequence[T]], Columns]) -> Source[T]:
+def batched(
+    name: str,
+    screen: Screen[T],
+    columns: Callable[[Sequence[T]], Columns],
+    rest: Callable[[Removed, T], T | None],
+) -> Source[T]:
     """A topic whose records hold one value or an array of them."""
 
     def read(record: Any) -> Reading[T]:
         return Reading(*screen.read(record.value or b""))
 
-    return Source(name, read, columns, screen.codec.encode, rejects=name == "events", screen=screen)
+    return Source(
+        *(name, read, columns, screen.codec.encode),
+        rejects=name == "events",
+        screen=screen,
+        rest=rest,
+    )
 
 
 def read_display(record: Any) -> Reading[Display]:
@@ -104,7 +118,10 @@ def read_display(record: Any) -> Reading[Display]:
 
 
 def read_track(record: Any) -> Reading[TrackRow]:
-    """A track of the changelog with its message_id; nothing while it waits for its send."""
+    """A track of the changelog with its message_id; nothing while it waits for its send.
+
+    One of which an erasure left nothing is as a tombstone.
+    """
     key = record.key or b""
     try:
         _check_id(key)
@@ -113,6 +130,8 @@ def read_track(record: Any) -> Reading[TrackRow]:
         track = TRACK.decode(record.value)
     except InvalidError as error:
         return Reading(bad=[(record.value or b"", error)])
+    if track.erased and track.send is None:
+        return Reading(erased=key.decode())
     return Reading([(key.decode(), track)] if track.send else [])
 
 
@@ -138,18 +157,29 @@ def _track_key(row: TrackRow) -> str:
     return row[0]
 
 
+def _rest_of_track(removed: Removed, row: TrackRow) -> TrackRow | None:
+    send = row[1].send
+    return None if send and removed.is_whole(send.tenant, row[0]) else row
+
+
 def _encode_track(row: TrackRow) -> bytes:
     return TRACK.encode(row[1])
 
 
 SOURCES: tuple[Source[Any], ...] = (
-    batched("sends", Screen(Send, SEND), send_columns),
+    batched("sends", Screen(Send, SEND), send_columns, Removed.rest_of_send),
     Source(
-        "displays", read_display, display_columns, DISPLAY.encode, key=_display_key, rejects=True
+        "displays",
+        read_display,
+        display_columns,
+        DISPLAY.encode,
+        key=_display_key,
+        rejects=True,
+        rest=Removed.rest_of_display,
     ),
-    batched("hits", Screen(Hit, HIT), hit_columns),
-    batched("events", Screen(Event, EVENT), event_columns),
-    Source("tracks", read_track, track_columns, _encode_track, key=_track_key),
+    batched("hits", Screen(Hit, HIT), hit_columns, Removed.rest_of_act),
+    batched("events", Screen(Event, EVENT), event_columns, Removed.rest_of_act),
+    Source("tracks", read_track, track_columns, _encode_track, key=_track_key, rest=_rest_of_track),
     Source("consent_proofs", read_proof, proof_columns, CONSENT.encode),
 )
 """Every topic the loader reads. Where nothing is said of `rejects`, what is bad is only counted

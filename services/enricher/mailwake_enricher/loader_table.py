@@ -18,6 +18,7 @@ from typing import Any, Generic
 from mailwake.clickhouse import ClickHouse
 from mailwake.errors import MailwakeError
 from mailwake.metrics import LOADER_INSERT_SECONDS, LOADER_RETRIES, LOADER_ROWS, LOADER_SKIPPED
+from mailwake.removed import Removed
 from mailwake_enricher.loader_batch import Batch, Reject, store
 from mailwake_enricher.loader_sources import Source, V
 
@@ -56,6 +57,8 @@ class TableLoader(Generic[V]):
     Args:
         connect: makes a client; the connection is made when it is first used.
         rows, seconds: most rows of one insert, longest time they are gathered.
+        removed: what must not be stored any more. Before each insert it is asked for all that was
+            written there: so nothing that was read after an erasure is stored (decision 13).
     """
 
     def __init__(
@@ -65,8 +68,10 @@ class TableLoader(Generic[V]):
         finish: Finish,
         rows: int,
         seconds: float,
+        removed: Removed | None = None,
     ) -> None:
         self.source = source
+        self._removed = removed
         self.in_trouble = False
         self.moved_at = time.monotonic()
         self._finish = finish
@@ -170,9 +175,11 @@ class TableLoader(Generic[V]):
         loop = asyncio.get_running_loop()
         while True:
             try:
+                if self._removed is not None:
+                    await self._removed.follower.current()
                 with LOADER_INSERT_SECONDS.labels(name).time():
                     done = await loop.run_in_executor(
-                        lane.thread, store, lane.clickhouse, batch, self._most_rows
+                        lane.thread, store, lane.clickhouse, batch, self._most_rows, self._removed
                     )
             except MailwakeError as error:
                 self.in_trouble = True

@@ -18,7 +18,7 @@ from mailwake_enricher.rules import rules_in_force
 
 log = logging.getLogger("mailwake.enricher")
 
-_TOPICS = ("sends", "hits", "reclassified", "tracks", "events")
+_TOPICS = ("sends", "hits", "reclassified", "removals", "tracks", "events")
 
 
 def main(argv: list[str]) -> int:

@@ -15,6 +15,7 @@ from mailwake.contracts import (
     EVENT,
     HIT,
     RECLASSIFIED,
+    REMOVAL,
     SEND,
     TRACK,
     Event,
@@ -34,6 +35,7 @@ from mailwake_enricher.decide import (
     is_due,
     is_over,
     take_hit,
+    take_removal,
     take_send,
 )
 from mailwake_enricher.taken_over import TakeOver, take_over
@@ -101,6 +103,8 @@ class Processor:
         """What a record gives. Never raises for what stands in it."""
         if record.topic == "reclassified":
             return self._reclassified(record)
+        if record.topic == "removals":
+            return self._removals(record)
         return self._sends(record) if record.topic == "sends" else self._hits(record)
 
     def expire(self, partition: int, message_ids: Iterable[str], now: int) -> Result:
@@ -159,6 +163,18 @@ class Processor:
                 result.tracks[mail.message_id] = track
         result.read = len(mails)
         return self._finish(result, outcome, record.partition)
+
+    def _removals(self, record: Record) -> Result:
+        result = Result()
+        removals, bad = REMOVAL.read(record.value)
+        for _, error in bad:  # of our own writing: it is counted, and has no reject topic
+            result.rejects[record.topic, error.reason] += 1
+        for removal in removals:
+            track = self._load(record.partition, [removal.message_id])[removal.message_id]
+            if take_removal(track, removal):
+                result.tracks[removal.message_id] = track
+        result.read = len(removals)
+        return self._finish(result, Outcome(), record.partition)
 
     def _sort_out(
         self,

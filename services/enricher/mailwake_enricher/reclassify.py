@@ -23,12 +23,12 @@ from mailwake.contracts import RECLASSIFIED, Event, Reclassified
 from mailwake.errors import ConfigError
 from mailwake.ids import partitioner
 from mailwake.kafka import start_producer, stop_client
+from mailwake.keeping_up import Ends, KeepingUp
 from mailwake.settings import Settings, read_settings
 from mailwake.topics import registry
 from mailwake_enricher.archive import Archive, Choice, Outline, chunks
 from mailwake_enricher.confusion import Comparison
 from mailwake_enricher.decide import Rules
-from mailwake_enricher.keeping_up import Ends, KeepingUp
 from mailwake_enricher.progress import Progress, spoken
 from mailwake_enricher.rejudge import Judged, Mail, rejudge
 from mailwake_enricher.rules import read_rules

@@ -18,7 +18,7 @@ from mailwake_enricher.decide import Outcome
 TakeOver = Literal["applied", "outdated", "unreadable"]
 """What became of a record that holds a mail judged anew."""
 
-_KEPT = ("v", "revision", "send", "seen", "waiting")
+_KEPT = ("v", "revision", "send", "seen", "waiting", "erased")
 _TAKEN = tuple(field.name for field in fields(Track) if field.name not in _KEPT)
 
 

@@ -44,6 +44,9 @@ from mailwake_enricher.rules import RuleSet
 from mailwake_enricher.table import Overlay
 from mailwake_enricher.waiting import Waiting, may_wait
 
+READS = ("sends", "hits", "reclassified", "removals")
+"""The topics it reads, beside its changelog."""
+
 COMMIT_EVERY_S = 0.5
 RELEASE_S = 10.0
 """How long in-flight works may take to be carried through when partitions are taken away."""
@@ -92,7 +95,7 @@ class Enricher:
         self._processor = Processor(self._rules, partitions, self._overlay.load)
         self._flusher = Flusher(settings, producer, self.table, self._overlay, self._check_alive)
         self._waiting = Waiting(self._rules)
-        self._names = {settings.topic(name): name for name in ("sends", "hits", "reclassified")}
+        self._names = {settings.topic(name): name for name in READS}
         self._offsets = Offsets(self.app, settings, self._names, self._flusher.committable)
         self._turn = asyncio.Lock()
         self._owned: set[int] = set()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
 from msgspec import Struct
 
-from mailwake.contracts import ALERT_READS, Alert, Codec, Consent, Display, Send, user_key
+from mailwake.clickhouse import ClickHouse
+from mailwake.contracts import (
+    ALERT_READS,
+    Alert,
+    Codec,
+    Consent,
+    Display,
+    Erasure,
+    Send,
+    user_key,
+)
 from mailwake.errors import UnavailableError
 from mailwake.keyring import new_keyring
 from mailwake.register import Register
@@ -21,6 +32,8 @@ from mailwake_api.bell import Bell
 from mailwake_api.call import Parts
 from mailwake_api.commands import keys_command, new_token
 from mailwake_api.connection import Connection
+from mailwake_api.erasing import Erasing
+from mailwake_api.kept import Kept, Mails
 from mailwake_api.keys import KeyFile
 from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem
@@ -109,6 +122,50 @@ class MemoryBell(Bell):
 _PARTITION = TopicPartition("alerts", 0)
 
 
+class MemoryKept(Kept):
+    """A ClickHouse in which nothing is kept."""
+
+    def find(self) -> Mails:
+        return {}
+
+    def proofs(self) -> list[dict[str, Any]]:
+        return []
+
+
+class MemoryErasing(Erasing):
+    """Erasures that are done at once, for there is nothing to erase; unless they are held."""
+
+    def hold(self) -> asyncio.Event:
+        """What is to be set for erasures to go on."""
+        self._held = asyncio.Event()
+        return self._held
+
+    _held: asyncio.Event | None = None
+
+    async def of(self, tenant: str, recipient_id: str) -> list[Erasure]:
+        await self._register.current()
+        return [self._known[each] for each in self._of.get((tenant, recipient_id), ())]
+
+    async def get(self, tenant: str, erasure_id: str) -> Erasure | None:
+        await self._register.current()
+        found = self._known.get(erasure_id)
+        return found if found and found.tenant == tenant else None
+
+    async def loaded(self) -> None:
+        await self._register.current()
+
+    def kept(self, clickhouse: ClickHouse, tenant: str, recipient_id: str) -> Kept:
+        return MemoryKept(clickhouse, tenant, recipient_id, bool)
+
+    async def _write(self, topic: str, records: Iterable[tuple[str, bytes | None]]) -> None:
+        await self._register.current()
+
+    async def _carry_through(self, erasure: Erasure) -> None:
+        if self._held is not None:
+            await self._held.wait()
+        await self._done(erasure, {}, {})
+
+
 class MemoryReader(Reader):
     """A ClickHouse in which nothing is stored; `away` stands for one that is."""
 
@@ -141,6 +198,7 @@ class Memory:
         self.bell = MemoryBell(self.settings, self.register, self.connection)
         self.keyring = new_keyring()
         self.keys = KeyFile(keys)
+        self.erasing = MemoryErasing(self.settings, self.keyring, self.register, self.connection)
         self.parts = Parts(
             self.settings,
             Status(ready=True),
@@ -153,6 +211,7 @@ class Memory:
             Published(),
             self.reader,
             self.bell,
+            self.erasing,
         )
 
     def authorization(self, sub: str, role: Role = "user", tenant: str = "acme") -> dict[str, str]:

@@ -43,6 +43,8 @@ GOOD: dict[str, Any] = {
     "post_consents": SAID,
     "look_up_consents": {"address": "anna@example.com"},
     "post_alerts_read": {"up_to": 1_767_225_600_000},
+    "export_recipient": {"address": "anna@example.com"},
+    "erase_recipient": {"address": "anna@example.com"},
     "post_sends": {"html": HTML, "recipients": ["anna@example.com"]},
 }
 """A body of each endpoint that takes one."""
