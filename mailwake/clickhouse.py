@@ -87,19 +87,26 @@ class ClickHouse:
 
     `url` is as in the setting CLICKHOUSE_URL: `clickhouse://user:password@host:port/database`, or
     `clickhouses://` for TLS; after a `?` may stand what clickhouse-driver knows (`ca_certs`,
-    `connect_timeout` …). `database` stands above the one in the URL. Raises ConfigError.
+    `connect_timeout` …). `database` stands above the one in the URL. With `timeout_s` a connection
+    or an answer that takes longer is given up. Raises ConfigError.
 
     All calls raise UnavailableError when ClickHouse cannot be reached or the connection breaks, and
     ClickHouseError when it answers with an error.
     """
 
-    def __init__(self, url: str, *, database: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, database: str | None = None, timeout_s: float | None = None
+    ) -> None:
         parts = urlsplit(url)
+        known = dict(_CONNECTION)
+        if timeout_s is not None:
+            known["connect_timeout"] = min(timeout_s, known["connect_timeout"])
+            known["send_receive_timeout"] = timeout_s
         try:
             host, options = parse_url(url)
             if database is not None:
                 options["database"] = database
-            self._client = Client(host, **_CONNECTION | options)
+            self._client = Client(host, **known | options)
         except (ValueError, TypeError, AttributeError):
             raise ConfigError(
                 "CLICKHOUSE_URL holds an option after `?` that clickhouse-driver cannot read; "

@@ -17,6 +17,7 @@ from mailwake.settings import read_settings
 from mailwake.topics_apply import apply_topics
 from mailwake_api.endpoints import ENDPOINTS
 from tests.api import Api
+from tests.mailbox import HOUR, MINUTE, Mailbox
 from tests.running import without_settings
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,12 @@ PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="no curl or no jq")
-async def test_every_example_works(kafka: str, tmp_path: Path) -> None:
+async def test_every_example_works(kafka: str, clickhouse: str, tmp_path: Path) -> None:
+    mailbox = Mailbox(clickhouse)
+    mail = mailbox.send(1, "anna", subject="=An offer", tag="=spring")
+    click = mailbox.event(mail, "click", HOUR)
+    mailbox.happen(mail, mailbox.event(mail, "open", MINUTE), click)
+    mailbox.client.close()
     new_keyring().write(tmp_path / "keys.json")
     keys, *examples = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)
     assert len(examples) >= 8
@@ -48,6 +54,7 @@ async def test_every_example_works(kafka: str, tmp_path: Path) -> None:
     settings = read_settings(
         {},
         kafka_bootstrap=kafka,
+        clickhouse_url=mailbox.url,
         topic_prefix=f"d{uuid.uuid4().hex[:8]}.",
         partitions=1,
         keyring=tmp_path / "keys.json",
@@ -65,9 +72,16 @@ async def test_every_example_works(kafka: str, tmp_path: Path) -> None:
     assert "/o/" in tracked  # as the page's consent allows, and its query asks
     assert "/c/" in tracked
     assert '"tracked":{"opens":true,"clicks":true,"mode":"identified","basis":"consent"' in told
+    assert mail.message_id in (tmp_path / "page.json").read_text()
+    assert f'"event_id":"{click.event_id}"' in told
+    assert '"sent":1,' in told  # to the contact
+    assert '"rows":[{"group":"2026-01-01","mails":1,' in told
+    assert "'=spring,https://shop.example/," in told
+    assert "Thunderbird" in (tmp_path / "clients.csv").read_text()
 
 
 def test_the_page_tells_of_every_endpoint_that_needs_a_token() -> None:
     for endpoint in ENDPOINTS:
         if endpoint.who != "public":
-            assert endpoint.path in PAGE
+            written = endpoint.path.replace("{message_id}", "$MESSAGE")
+            assert written.replace("{recipient_id}", "$RECIPIENT") in PAGE

@@ -22,6 +22,7 @@ from mailwake_api.bearer import Bearer, Caller
 from mailwake_api.connection import Connection
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
+from mailwake_api.reading import Reader
 
 Who = Literal["public", "user", "admin", "admin_or_platform"]
 """Who may call: anybody; whoever has a token; only who has that role."""
@@ -54,6 +55,7 @@ class Parts:
     bearer: Bearer
     locks: Locks
     published: Published
+    reader: Reader
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Endpoint:
         asks: the parameters of the query.
         gives: the JSON answer; None where it is a page or a text.
         media: the media type of the answer.
+        also_gives: other media types that it may be had in.
         says: the statuses it may answer, each with a sentence; errors that all endpoints share
             need not be named.
         most_bytes: the largest body; None takes what the settings say.
@@ -113,6 +116,7 @@ class Endpoint:
     asks: type[Struct] | None = None
     gives: Any = None
     media: str = "application/json"
+    also_gives: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     most_bytes: int | None = None
 

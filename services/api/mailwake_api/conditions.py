@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailwake_api.call import as_json
 from mailwake_api.problems import Problem
 
 
 def tag_of(value: Struct) -> str:
     """The strong entity tag of a representation."""
-    return f'"{hashlib.blake2b(msgspec.json.encode(value), digest_size=12).hexdigest()}"'
+    return _tag_of(msgspec.json.encode(value))
 
 
-def answer(request: Request, value: Struct) -> Response:
-    """The value with its tag; 304 when the one who asks has it already."""
-    tag = tag_of(value)
+def answer(request: Request, value: Struct, headers: Mapping[str, str] | None = None) -> Response:
+    """The value as JSON with its tag; 304 when the one who asks has it already."""
+    return answer_bytes(request, msgspec.json.encode(value), "application/json", headers)
+
+
+def answer_bytes(
+    request: Request, data: bytes, media: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The same for a representation that is made already."""
+    tag = _tag_of(data)
+    headers = {"ETag": tag, "Cache-Control": "no-store", **(headers or {})}
     if request.method in ("GET", "HEAD"):
         known = _tags(request, "if-none-match")
         if "*" in known or tag in {each.removeprefix("W/") for each in known}:
-            return Response(None, 304, {"ETag": tag, "Cache-Control": "no-store"})
-    return as_json(value, {"ETag": tag})
+            return Response(None, 304, headers)
+    return Response(data, headers=headers, media_type=media)
 
 
 def check(request: Request, now: Struct) -> None:
@@ -37,6 +45,10 @@ def check(request: Request, now: Struct) -> None:
             "changed_meanwhile",
             "this was changed since you read it (If-Match); read it again, then change it",
         )
+
+
+def _tag_of(data: bytes) -> str:
+    return f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"'
 
 
 def _tags(request: Request, name: str) -> list[str]:

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from mailwake.contracts import Toggles
-from mailwake_api import consents, documents, policy, preferences, sends, withdrawal
+from mailwake_api import (
+    consents,
+    contacts,
+    documents,
+    messages,
+    policy,
+    preferences,
+    reports,
+    sends,
+    withdrawal,
+)
 from mailwake_api.call import Endpoint
 from mailwake_api.consents import Consents, RecordedAll, Statements, Whom
+from mailwake_api.contacts import Contact, ContactQuery
+from mailwake_api.messages import Messages, MessagesQuery, OneMessage
 from mailwake_api.policy import PolicyNow, PolicyWish
 from mailwake_api.preferences import ForUser, Preferences, Switches
+from mailwake_api.reports import (
+    ClientRow,
+    LinkRow,
+    OverviewRow,
+    Report,
+    ReportQuery,
+    TimeRow,
+)
 from mailwake_api.sends import Options, SendRequest, Sent
+from mailwake_api.timeline import MessageView
 
 PAGE_BYTES = 4096
 SMALL_BYTES = 64 * 1024
 _IF_MATCH = {"If-Match": "Change it only if it is still what this ETag names."}
 _IF_NONE_MATCH = {"If-None-Match": "Answer 304 if it is still what this ETag names."}
 _CHANGED = {412: "It was changed since; read it again."}
+_NOT_AMONG = {404: "There is none among what this user has sent."}
+_TABLE = {200: "The rows.", 304: "Not changed."}
 _BAD_LINK = {404: "The link is none of ours.", 503: "Kafka is away; nothing was changed."}
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -120,6 +143,94 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "commas; To, Cc and Bcc of the mail, unless given."
         },
         says={200: "The body to send. Its send is published, unless nothing in it is tracked."},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/messages",
+        name="get_messages",
+        summary="What the user has sent, and what became of it, a page at a time",
+        who="user",
+        handler=messages.messages,
+        asks=MessagesQuery,
+        gives=Messages,
+        headers=_IF_NONE_MATCH,
+        says={200: "A page, with an ETag.", 304: "Not changed."},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/messages/{message_id}",
+        name="get_message",
+        summary="One mail with its links, its timeline and its readers",
+        who="user",
+        handler=messages.message,
+        asks=OneMessage,
+        gives=MessageView,
+        headers=_IF_NONE_MATCH,
+        says={200: "The mail, with an ETag.", 304: "Not changed.", **_NOT_AMONG},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/contacts/{recipient_id}",
+        name="get_contact",
+        summary="One recipient: what it agrees to, and what the user has sent to it",
+        who="user",
+        handler=contacts.contact,
+        asks=ContactQuery,
+        gives=Contact,
+        headers=_IF_NONE_MATCH,
+        says={200: "The recipient, with an ETag.", 304: "Not changed.", **_NOT_AMONG},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/reports/overview",
+        name="report_overview",
+        summary="What the mails came to",
+        who="user",
+        handler=reports.overview,
+        asks=ReportQuery,
+        gives=Report[OverviewRow],
+        also_gives=("text/csv",),
+        headers=_IF_NONE_MATCH,
+        says=_TABLE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/reports/links",
+        name="report_links",
+        summary="What the links came to",
+        who="user",
+        handler=reports.links,
+        asks=ReportQuery,
+        gives=Report[LinkRow],
+        also_gives=("text/csv",),
+        headers=_IF_NONE_MATCH,
+        says=_TABLE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/reports/times",
+        name="report_times",
+        summary="When persons opened and clicked, by hours of the week",
+        who="user",
+        handler=reports.times,
+        asks=ReportQuery,
+        gives=Report[TimeRow],
+        also_gives=("text/csv",),
+        headers=_IF_NONE_MATCH,
+        says=_TABLE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/reports/clients",
+        name="report_clients",
+        summary="With which mail services and programs the mails were read",
+        who="user",
+        handler=reports.clients,
+        asks=ReportQuery,
+        gives=Report[ClientRow],
+        also_gives=("text/csv",),
+        headers=_IF_NONE_MATCH,
+        says=_TABLE,
     ),
     Endpoint(
         method="GET",

@@ -23,6 +23,7 @@ from mailwake_api.connection import Connection
 from mailwake_api.endpoints import ENDPOINTS
 from mailwake_api.keys import KeyFile
 from mailwake_api.published import Published
+from mailwake_api.reading import Reader
 from mailwake_api.server import ANSWER_DEADLINE_S, Protocol
 
 log = logging.getLogger("mailwake.api")
@@ -32,12 +33,14 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     """Serves until `stop` is set; then answers what is under way.
 
     Raises ConfigError for a key file that cannot be used, UnavailableError for a port that cannot
-    be had. Kafka may be away, also at the start: until it answers, calls get 503.
+    be had. Kafka may be away, also at the start: until it answers, calls get 503. ClickHouse may be
+    away too; then those calls get 503 that read from it.
     """
     keyring = read_keyring(settings.keyring)
     keys = KeyFile(settings.api_keys)
     tracker = Tracker(keyring, settings.tracking_url, withdrawal_url=settings.withdrawal_url)
     listener = listen("API", settings.api_host, settings.api_port)
+    reader = Reader(settings.clickhouse_url)
     register = Register(settings)
     connection = Connection(settings, register)
     bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
@@ -51,6 +54,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         bearer,
         Locks(),
         Published(),
+        reader,
     )
     server = Server(
         configure(make_app(ENDPOINTS, parts), Protocol, answer_deadline_s=ANSWER_DEADLINE_S)
@@ -72,6 +76,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     finally:
         await connection.stop()
         await register.stop()
+        await reader.stop()
 
 
 async def _get_ready(parts: Parts) -> None:

@@ -28,7 +28,7 @@ _COMMON = {
     413: "The body is too large.",
     415: "The body is of a type that is not taken.",
     422: "Something in the request does not fit; `detail` says what.",
-    503: "Kafka does not answer now; try again.",
+    503: "Kafka, or what is read from, does not answer now; try again.",
 }
 
 
@@ -49,8 +49,8 @@ def document(endpoints: Sequence[Endpoint], url: str) -> dict[str, Any]:
         "info": {
             "title": "Mailwake",
             "version": __version__,
-            "description": "Preferences, policies, consents and sends of a mail tracking system. "
-            "Errors are problem details (RFC 9457).",
+            "description": "Preferences, policies, consents and sends of a mail tracking system, "
+            "and what became of the mails. Errors are problem details (RFC 9457).",
         },
         "servers": [{"url": url}],
         "paths": paths,
@@ -135,5 +135,7 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
             response["content"] = {"application/problem+json": problem}
         elif status not in (303, 304):
             schema = {} if endpoint.gives is None else {"schema": schemas[repr(endpoint.gives)]}
-            response["content"] = {endpoint.media: schema}
+            response["content"] = {endpoint.media: schema} | {
+                media: {} for media in endpoint.also_gives
+            }
     return responses

@@ -20,7 +20,9 @@ from mailwake_api.call import Locks, Parts
 from mailwake_api.commands import keys_command, new_token
 from mailwake_api.connection import Connection
 from mailwake_api.keys import KeyFile
+from mailwake_api.problems import Problem
 from mailwake_api.published import Published
+from mailwake_api.reading import Reader, Row, Value
 
 T = TypeVar("T", bound=Struct)
 
@@ -64,6 +66,21 @@ class MemoryConnection(Connection):
         self.sends += sends
 
 
+class MemoryReader(Reader):
+    """A ClickHouse in which nothing is stored; `away` stands for one that is."""
+
+    def __init__(self) -> None:
+        super().__init__("clickhouse://127.0.0.1:9/none")  # which is never reached
+        self.away = False
+        self.asked: list[tuple[str, dict[str, Value]]] = []
+
+    async def rows(self, sql: str, **values: Value) -> list[Row]:
+        if self.away:
+            raise Problem(503, "unavailable", "ClickHouse is away", {"Retry-After": "5"})
+        self.asked.append((sql, values))
+        return [(0, 0)] if sql.startswith("SELECT count(), toUnixTimestamp64Milli(max") else []
+
+
 class Memory:
     """An API in memory.
 
@@ -77,6 +94,7 @@ class Memory:
         self.settings = Settings(api_keys=keys, api_max_bytes=100_000)
         self.register = MemoryRegister(self.settings)
         self.connection = MemoryConnection(self.settings, self.register)
+        self.reader = MemoryReader()
         self.keyring = new_keyring()
         self.keys = KeyFile(keys)
         self.parts = Parts(
@@ -89,6 +107,7 @@ class Memory:
             Bearer(self.keys.current, audience="mailwake"),
             Locks(),
             Published(),
+            self.reader,
         )
 
     def authorization(self, sub: str, role: Role = "user", tenant: str = "acme") -> dict[str, str]:

@@ -1,0 +1,244 @@
+# ruff: noqa: S608 (constants alone make the text of a query; values are parameters)
+"""What is told of a mail: to whom it was sent, whether it was opened and clicked, how sure it is.
+
+Counts are those of the track, which follow every revision; how sure they are is said by the events.
+Names, addresses and subjects come from the displays, for the sender alone; without one (erased, or
+never kept) the mail is told without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from mailwake.contracts import Count, Id, Millis, Mode, Percent, Purpose
+from mailwake.tokens import MAX_READERS
+from mailwake_api.reading import Reader, Row
+from mailwake_api.withheld import withheld
+
+NAMED = MAX_READERS
+"""Recipients that a list names of one mail; more than so many share an anonymous one only."""
+OF_USER = "tenant = %(tenant)s AND user = %(user)s"
+_OF_MAILS = f"{OF_USER} AND message_id IN %(mails)s"
+
+_SENT = (
+    "SELECT message_id, toUnixTimestamp64Milli(sent_at), recipient_count, mode, opens, clicks,"
+    f" recipients, tag FROM sends FINAL WHERE {_OF_MAILS}"
+)
+_SHOWN = (
+    "SELECT message_id, subject, recipient_names, recipient_addresses"
+    f" FROM displays FINAL WHERE {_OF_MAILS}"
+)
+_TRACKED = (
+    "SELECT message_id, opens, machine_opens, toUnixTimestamp64Milli(first_open_at),"
+    " toUnixTimestamp64Milli(last_open_at), clicks, machine_clicks,"
+    " toUnixTimestamp64Milli(first_click_at), toUnixTimestamp64Milli(last_click_at), forwards,"
+    f" readers_about, readers_least FROM tracks FINAL WHERE {_OF_MAILS}"
+)
+# The last revision by argMax: for a few mails of many FINAL takes four times as long.
+_SURE = (
+    "SELECT message_id, kind, max(score_) FROM"
+    " (SELECT message_id, kind, argMax(score, revision) AS score_,"
+    " argMax(verdict IN ('human', 'proxy') AND NOT repeat AND NOT forward, revision) AS counts"
+    f" FROM events WHERE {_OF_MAILS} GROUP BY message_id, kind, event_id)"
+    " WHERE counts GROUP BY message_id, kind"
+)
+
+
+class Recipient(Struct, frozen=True):
+    """A recipient as the sender's mailbox shows it.
+
+    Attributes:
+        recipient_id: None in mode anonymous.
+        name: empty where none is known.
+        address: None where none is kept.
+    """
+
+    recipient_id: Id | None
+    name: str
+    address: str | None
+
+
+class Happened(Struct, frozen=True):
+    """The opens, or the clicks, of a mail.
+
+    Attributes:
+        tracked: whether it could be seen at all.
+        withheld: a recipient does not agree to it now, so nothing is told.
+        count: how often persons did it.
+        machines: how often machines and the sender did it.
+        first_at, last_at: when persons did it first and last; None where they did not.
+        score: how sure the surest of them is, 0 to 100.
+    """
+
+    tracked: bool
+    withheld: bool
+    count: Count
+    machines: Count
+    first_at: Millis | None
+    last_at: Millis | None
+    score: Percent | None
+
+
+class Readers(Struct, frozen=True):
+    """Who has read a mail, as far as that can be told.
+
+    Attributes:
+        recipients: how many the mail went to.
+        about: how many have read it, by estimate.
+        least: how many people that are at the least.
+        line: the same as a sentence.
+    """
+
+    recipients: Count
+    about: Count
+    least: Count
+    line: str
+
+
+class Mail(Struct, frozen=True):
+    """One mail of the user's.
+
+    Attributes:
+        sent_at: in milliseconds since 1970, as all times.
+        subject: None where it is not kept, or was erased.
+        recipients: some of them, by recipient index.
+        recipient_count: how many there are.
+        tag: the campaign or label; None without one.
+        opened, clicked: whether a person did it, as far as it may be told.
+        forwards: opens by one reader more than the mail has recipients; likely it was handed on.
+        readers: None where opens or clicks are withheld.
+    """
+
+    message_id: Id
+    sent_at: Millis
+    subject: str | None
+    recipients: list[Recipient]
+    recipient_count: Count
+    mode: Mode
+    tag: str | None
+    opened: bool
+    clicked: bool
+    opens: Happened
+    clicks: Happened
+    forwards: Count
+    readers: Readers | None
+
+
+async def read_mails(
+    reader: Reader, tenant: str, user: str, message_ids: Sequence[str], most_named: int = NAMED
+) -> list[Mail]:
+    """The user's mails with these ids, in their order; those that are not the user's are left out.
+
+    Raises Problem.
+    """
+    if not message_ids:
+        return []
+    of: dict[str, Any] = {"tenant": tenant, "user": user, "mails": list(message_ids)}
+    shown, tracked, sure, (sent, hidden) = await asyncio.gather(
+        reader.rows(_SHOWN, **of),
+        reader.rows(_TRACKED, **of),
+        reader.rows(_SURE, **of),
+        _sent(reader, of),
+    )
+    displays = {row[0]: row for row in shown}
+    tracks = {row[0]: row for row in tracked}
+    scores = {(message_id, kind): score for message_id, kind, score in sure}
+    return [
+        _mail(
+            sent[each],
+            displays.get(each),
+            tracks.get(each, (each, 0, 0, None, None, 0, 0, None, None, 0, 0, 0)),
+            (scores.get((each, "open")), scores.get((each, "click"))),
+            hidden[each],
+            most_named,
+        )
+        for each in message_ids
+        if each in sent
+    ]
+
+
+async def _sent(
+    reader: Reader, of: dict[str, Any]
+) -> tuple[dict[str, Row], dict[str, frozenset[Purpose]]]:
+    sent = {row[0]: row for row in await reader.rows(_SENT, **of)}
+    recipients = {message_id: row[6] for message_id, row in sent.items()}
+    return sent, dict(await withheld(reader, of["tenant"], recipients))
+
+
+def _mail(
+    sent: Row,
+    display: Row | None,
+    track: Row,
+    scores: tuple[int | None, int | None],
+    hidden: frozenset[Purpose],
+    most_named: int,
+) -> Mail:
+    message_id, sent_at, of, mode, opens_tracked, clicks_tracked, recipients, tag = sent
+    _, opens, machine_opens, opened_at, reopened_at, clicks, machine_clicks, *rest = track
+    clicked_at, reclicked_at, forwards, about, least = rest
+    opened = _happened(
+        bool(opens_tracked),
+        "opens" in hidden,
+        (opens, machine_opens, opened_at, reopened_at, scores[0]),
+    )
+    clicked = _happened(
+        bool(clicks_tracked),
+        "clicks" in hidden,
+        (clicks, machine_clicks, clicked_at, reclicked_at, scores[1]),
+    )
+    return Mail(
+        message_id=message_id,
+        sent_at=sent_at,
+        subject=display[1] if display else None,
+        recipients=_recipients(recipients, display, most_named),
+        recipient_count=of,
+        mode=mode,
+        tag=tag or None,
+        opened=opened.count > 0,
+        clicked=clicked.count > 0,
+        opens=opened,
+        clicks=clicked,
+        forwards=0 if opened.withheld else forwards,
+        readers=None if hidden else Readers(of, about, least, line(of, about, least, forwards)),
+    )
+
+
+def _happened(tracked: bool, hidden: bool, told: tuple[Any, ...]) -> Happened:
+    if hidden:
+        return Happened(tracked, True, 0, 0, None, None, None)
+    count, machines, first_at, last_at, score = told
+    return Happened(tracked, False, count, machines, first_at, last_at, score if count else None)
+
+
+def _recipients(ids: Sequence[str], display: Row | None, most: int) -> list[Recipient]:
+    names, addresses = (display[2], display[3]) if display else ((), ())
+    return [
+        Recipient(
+            ids[place] if place < len(ids) else None,
+            names[place] if place < len(names) else "",
+            addresses[place] if place < len(addresses) else None,
+        )
+        for place in range(min(most, max(len(ids), len(addresses))))
+    ]
+
+
+def line(recipients: int, about: int, least: int, forwards: int) -> str:
+    """Who has read a mail, as a sentence: never more than is known."""
+    if not about:
+        return (
+            f"none of {recipients} recipients, as far as is known"
+            if recipients > 1
+            else "not the recipient, as far as is known"
+        )
+    who = f"someone of {recipients} recipients" if recipients > 1 else "the recipient"
+    if recipients > 1 and least > 1:
+        who += f", at least {least} readers"
+    if about > max(least, 1):
+        who += f", about {about} readers" if recipients > 1 else f", in about {about} places"
+    if forwards:
+        who += ", and likely someone it was forwarded to"
+    return who

@@ -1,0 +1,222 @@
+# ruff: noqa: S608 (constants alone make the text of a query; values are parameters)
+"""`GET /v1/messages`: the user's sent mails, filtered, a page at a time; and one of them whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+from starlette.responses import Response
+
+from mailwake.contracts import Id, Millis, Purpose, Tag, User
+from mailwake_api import conditions, cursor, timeline
+from mailwake_api.call import Call
+from mailwake_api.cursor import Place
+from mailwake_api.mails import OF_USER, Mail, read_mails
+from mailwake_api.problems import Problem
+from mailwake_api.reading import Reader, Row, Value
+from mailwake_api.withheld import mails_of_user
+
+MOST = 200
+MOST_WORDS = 8
+
+Sort = Literal["newest", "oldest", "opened", "clicked"]
+Cursor = Annotated[str, Meta(max_length=64)]
+Limit = Annotated[int, Meta(ge=1, le=MOST)]
+
+
+class MessagesQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which mails, in what order, and how many.
+
+    Attributes:
+        tracked: only those that are tracked, or only those that are not.
+        opened: only those that a person opened, or only the others.
+        clicked: only those in which a person clicked a link, or only the others.
+        q: words that stand in the subject, or in the name or the address of a recipient.
+        recipient: only those to this recipient (a recipient_id).
+        tag: only those of this campaign or label.
+        since, until: only those sent from then on, and before then; milliseconds since 1970.
+        sort: newest or oldest first; opened or clicked: what a person did last first, and none of
+            those where nobody did.
+        cursor: the `next` of the page before.
+        limit: how many in one page.
+        user: named by a token of role platform, and by no other.
+    """
+
+    tracked: bool | None = None
+    opened: bool | None = None
+    clicked: bool | None = None
+    q: Annotated[str, Meta(max_length=200)] = ""
+    recipient: Id | None = None
+    tag: Tag | None = None
+    since: Millis | None = None
+    until: Millis | None = None
+    sort: Sort = "newest"
+    cursor: Cursor | None = None
+    limit: Limit = 50
+    user: User | None = None
+
+
+class OneMessage(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose mail it is.
+
+    Attributes:
+        user: named by a token of role platform, and by no other.
+    """
+
+    user: User | None = None
+
+
+class Messages(Struct, frozen=True):
+    """A page of mails.
+
+    Attributes:
+        next: the cursor of the next page; None at the end.
+    """
+
+    messages: list[Mail]
+    next: str | None
+
+
+async def messages(call: Call) -> Response:
+    """A page of the user's mails."""
+    asked: MessagesQuery = call.asked
+    user = call.user(asked.user)
+    found = await page(call.parts.reader, call.caller.tenant, user, asked)
+    return conditions.answer(call.request, found)
+
+
+async def message(call: Call) -> Response:
+    """One mail with its links and what happened to it."""
+    asked: OneMessage = call.asked
+    tenant, user = call.caller.tenant, call.user(asked.user)
+    message_id = path_id(call, "message_id")
+    found = await timeline.view(call.parts.reader, tenant, user, message_id)
+    if found is None:
+        raise not_found()
+    return conditions.answer(call.request, found)
+
+
+def path_id(call: Call, name: str) -> str:
+    """The id in the address. Raises Problem (404): what is no id names nothing."""
+    text: str = call.request.path_params[name]
+    if len(text) != 32 or text.strip("0123456789abcdef"):
+        raise not_found()
+    return text
+
+
+def not_found() -> Problem:
+    """The same whether it is somebody else's or nobody's."""
+    return Problem(404, "not_found", "there is no such thing among what this user has sent")
+
+
+async def page(reader: Reader, tenant: str, user: str, asked: MessagesQuery) -> Messages:
+    """A page of a user's mails, and the cursor of the next. Raises Problem."""
+    limit = asked.limit
+    query = (tenant, user, replace(asked, cursor=None, limit=1, user=None))
+    after = cursor.read(asked.cursor, query) if asked.cursor else None
+
+    async def read(*, sifted: bool) -> tuple[list[Row], list[Mail]]:
+        sql, values = _keys(asked, after, sifted=sifted)
+        rows = await reader.rows(sql, tenant=tenant, user=user, limit=limit + 1, **values)
+        return rows, await read_mails(reader, tenant, user, [row[0] for row in rows[:limit]])
+
+    rows, mails = await read(sifted=False)
+    if any(_is_out(mail, asked) for mail in mails):
+        rows, mails = await read(sifted=True)
+    last = Place(rows[limit - 1][1], rows[limit - 1][0]) if len(rows) > limit else None
+    return Messages(mails, cursor.write(last, query) if last else None)
+
+
+def _is_out(mail: Mail, asked: MessagesQuery) -> bool:
+    """Whether the mail was found by what may not be told of it."""
+    opened = asked.opened is True or asked.sort == "opened"
+    clicked = asked.clicked is True or asked.sort == "clicked"
+    return (opened and mail.opens.withheld) or (clicked and mail.clicks.withheld)
+
+
+def _keys(
+    chosen: MessagesQuery, after: Place | None, *, sifted: bool
+) -> tuple[str, dict[str, Value]]:
+    """The query for the ids and times of a page, with its parameters but tenant, user and limit.
+
+    To leave out what recipients deny takes longer than the page itself, and mostly that is nothing:
+    so mails that persons opened or clicked are found without it first (not `sifted`).
+
+    What a person did is filtered in the tracks, which know nothing of recipients; the rest in the
+    sends.
+    """
+    opened, clicked, key = chosen.opened, chosen.clicked, "sent_at"
+    if chosen.sort == "opened":
+        opened, key = _both(opened), "last_open_at"
+    elif chosen.sort == "clicked":
+        clicked, key = _both(clicked), "last_click_at"
+    by_tracks = opened is True or clicked is True
+    values: dict[str, Value] = {}
+    which = [OF_USER]
+    wishes: tuple[tuple[Purpose, bool | None], ...] = (("opens", opened), ("clicks", clicked))
+    for purpose, done in wishes:
+        hidden = mails_of_user(purpose)
+        did = f"(SELECT message_id FROM tracks FINAL WHERE {OF_USER} AND {purpose} > 0)"
+        if done is True:
+            which.append(f"{purpose} > 0")
+            if sifted:
+                which.append(f"message_id NOT IN {hidden}")
+        elif done is False:
+            which.append(f"(message_id NOT IN {did} OR message_id IN {hidden})")
+    in_sends: list[str] = []
+    if chosen.tracked is not None:
+        in_sends.append(("" if chosen.tracked else "NOT ") + "(opens OR clicks)")
+    if chosen.recipient is not None:
+        in_sends.append("has(recipients, %(recipient)s)")
+        values["recipient"] = chosen.recipient
+    if in_sends and by_tracks:
+        both = " AND ".join([OF_USER, *in_sends])
+        in_sends = [f"message_id IN (SELECT message_id FROM sends FINAL WHERE {both})"]
+    which += in_sends
+    if chosen.q.strip():
+        which.append(_with_words(chosen.q.split()[:MOST_WORDS], values))
+    if chosen.tag is not None:
+        which.append("tag = %(tag)s")
+        values["tag"] = chosen.tag
+    for name, sign, at in (("since", ">=", chosen.since), ("until", "<", chosen.until)):
+        if at is not None:
+            which.append(f"sent_at {sign} {_moment(name)}")
+            values[name] = at
+    way, beyond = ("ASC", ">") if chosen.sort == "oldest" else ("DESC", "<")
+    if after is not None:
+        which.append(f"({key}, message_id) {beyond} ({_moment('at')}, %(id)s)")
+        values |= {"at": after.at, "id": after.id}
+    return (
+        f"SELECT message_id, toUnixTimestamp64Milli({key})"
+        f" FROM {'tracks' if by_tracks else 'sends'} FINAL WHERE {' AND '.join(which)}"
+        f" ORDER BY {key} {way}, message_id {way} LIMIT %(limit)s",
+        values,
+    )
+
+
+def _both(wanted: bool | None) -> bool:
+    if wanted is False:
+        raise Problem(
+            422, "sort", "sorted by what a person did last, those where nobody did are out"
+        )
+    return True
+
+
+def _moment(name: str) -> str:
+    return f"fromUnixTimestamp64Milli(toInt64(%({name})s), 'UTC')"
+
+
+def _with_words(words: list[str], values: dict[str, Value]) -> str:
+    each = []
+    for number, word in enumerate(words):
+        name = f"word{number}"
+        values[name] = word
+        each.append(
+            f"(positionCaseInsensitiveUTF8(subject, %({name})s) > 0"
+            f" OR arrayExists(x -> positionCaseInsensitiveUTF8(x, %({name})s) > 0,"
+            " arrayConcat(recipient_names, recipient_addresses)))"
+        )
+    which = " AND ".join([OF_USER, *each])
+    return f"message_id IN (SELECT message_id FROM displays FINAL WHERE {which})"

@@ -1,0 +1,307 @@
+# ruff: noqa: S608 (constants alone make the text of a query; values are parameters)
+"""`GET /v1/reports/…`: what a user's mails came to, in rows that a chart or a spreadsheet takes.
+
+`overview`, `links` and `clients` group by when the mails were sent, so that what a day's mails came
+to stands beside their number; `times` groups by when something happened. Whoever denies is left
+out, of the counts of tracks by `mails_of_user` and of the events by the view `consented_events`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
+
+from msgspec import Meta, Struct
+from starlette.responses import Response
+
+from mailwake.contracts import Count, Millis, Tag, User
+from mailwake_api import conditions
+from mailwake_api.call import Call
+from mailwake_api.clients import CLIENT
+from mailwake_api.export import Format, as_csv, wanted
+from mailwake_api.mails import OF_USER
+from mailwake_api.problems import Problem
+from mailwake_api.reading import MOST_ROWS, Value
+from mailwake_api.withheld import mails_of_user
+
+MOST = 10_000
+By = Literal["all", "day", "hour", "tag"]
+
+
+class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a report is to tell of.
+
+    Attributes:
+        by: how rows are grouped: all together, by day, by hour, or by tag (the campaign or label).
+        zone: the time zone of days and hours, as the tz database names it.
+        since, until: from when on, and before when, the mails were sent (of `times`: it happened);
+            milliseconds since 1970.
+        tag: only mails with this tag.
+        format: json or csv; what Accept says, unless given.
+        limit: how many rows at most; whether there are more is said.
+        user: named by a token of role platform, and by no other.
+    """
+
+    by: By = "all"
+    zone: Annotated[str, Meta(max_length=64)] = "UTC"
+    since: Millis | None = None
+    until: Millis | None = None
+    tag: Tag | None = None
+    format: Format | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST)] = 1_000
+    user: User | None = None
+
+
+class OverviewRow(Struct, frozen=True):
+    """What the mails of a group came to.
+
+    Attributes:
+        group: the day, the hour with its offset, or the tag; empty for all together, or no tag.
+        mails: how many were sent.
+        opened, clicked: how many of them a person opened, or clicked a link in.
+        opens, clicks: how often.
+        machine_opens, machine_clicks: how often machines and the sender did.
+        forwards: opens by readers beyond the recipients.
+        withheld: of how many mails opens or clicks are not told, since a recipient does not agree.
+        open_after_s, click_after_s: the median of the seconds from sending to the first one.
+    """
+
+    group: str
+    mails: Count
+    opened: Count
+    clicked: Count
+    opens: Count
+    clicks: Count
+    machine_opens: Count
+    machine_clicks: Count
+    forwards: Count
+    withheld: Count
+    open_after_s: float | None
+    click_after_s: float | None
+
+
+class LinkRow(Struct, frozen=True):
+    """What a link came to, in all mails of a group.
+
+    Attributes:
+        group: the day, the hour with its offset, or the tag.
+        target: where the link leads.
+        mails: in how many mails a person followed it.
+        clicks: how often persons followed it.
+        machine_clicks: how often machines and the sender did.
+        first_at, last_at: when persons followed it first and last.
+    """
+
+    group: str
+    target: str
+    mails: Count
+    clicks: Count
+    machine_clicks: Count
+    first_at: Millis | None
+    last_at: Millis | None
+
+
+class TimeRow(Struct, frozen=True):
+    """What persons did in one hour of the week.
+
+    Attributes:
+        group: the day or the hour in which it happened, or the tag.
+        weekday: 1 is Monday, 7 is Sunday.
+        hour: 0 to 23, in the zone of the report.
+    """
+
+    group: str
+    weekday: Annotated[int, Meta(ge=1, le=7)]
+    hour: Annotated[int, Meta(ge=0, le=23)]
+    opens: Count
+    clicks: Count
+
+
+class ClientRow(Struct, frozen=True):
+    """What was read with one mail service or program.
+
+    Attributes:
+        group: the day, the hour with its offset, or the tag.
+        client: the mail service or program.
+        mails: how many mails persons opened or clicked with it.
+        opens, clicks: how often persons did.
+        machines: how often machines and the sender did, opens and clicks.
+    """
+
+    group: str
+    client: str
+    mails: Count
+    opens: Count
+    clicks: Count
+    machines: Count
+
+
+R = TypeVar("R", bound=Struct)
+
+
+class Report(Struct, Generic[R], frozen=True):
+    """A report.
+
+    Attributes:
+        more: whether there are more rows than `limit`.
+    """
+
+    by: By
+    zone: str
+    rows: list[R]
+    more: bool
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a report is made.
+
+    Attributes:
+        sql: with `{group}` and `{where}`; ends before LIMIT.
+        clock: the column that groups and limits in time.
+    """
+
+    name: str
+    row: type[Struct]
+    sql: str
+    clock: Literal["sent_at", "at"] = "sent_at"
+
+
+_PERSON = "verdict IN ('human', 'proxy')"
+_EVENTS = "consented_events(tenant = %(tenant)s, user = %(user)s)"
+_COUNTS = (
+    "if(no_opens, 0, t.opens) AS opens_, if(no_clicks, 0, t.clicks) AS clicks_,"
+    " if(no_opens, 0, t.machine_opens) AS machine_opens_,"
+    " if(no_clicks, 0, t.machine_clicks) AS machine_clicks_,"
+    " if(no_opens, 0, t.forwards) AS forwards_,"
+    " dateDiff('millisecond', s.sent_at, t.first_open_at) / 1000 AS open_after,"
+    " dateDiff('millisecond', s.sent_at, t.first_click_at) / 1000 AS click_after"
+)
+OVERVIEW = _Kind(
+    "overview",
+    OverviewRow,
+    "SELECT {group} AS grp, count(), countIf(opens_ > 0), countIf(clicks_ > 0), sum(opens_),"
+    " sum(clicks_), sum(machine_opens_), sum(machine_clicks_), sum(forwards_),"
+    " countIf(no_opens OR no_clicks), quantileExactOrNullIf(0.5)(open_after, opens_ > 0),"
+    " quantileExactOrNullIf(0.5)(click_after, clicks_ > 0)"
+    " FROM (SELECT s.sent_at AS sent_at, s.tag AS tag,"
+    f" s.message_id IN {mails_of_user('opens')} AS no_opens,"
+    f" s.message_id IN {mails_of_user('clicks')} AS no_clicks, {_COUNTS}"
+    f" FROM (SELECT message_id, sent_at, tag FROM sends FINAL WHERE {OF_USER}) AS s"
+    " LEFT JOIN (SELECT message_id, opens, clicks, machine_opens, machine_clicks, forwards,"
+    f" first_open_at, first_click_at FROM tracks FINAL WHERE {OF_USER}) AS t USING message_id)"
+    " WHERE {where} GROUP BY grp ORDER BY grp",
+)
+LINKS = _Kind(
+    "links",
+    LinkRow,
+    f"SELECT {{group}} AS grp, target, uniqExactIf(message_id, {_PERSON}),"
+    f" countIf({_PERSON}) AS persons, count() - persons,"
+    f" toUnixTimestamp64Milli(minOrNullIf(at, {_PERSON})),"
+    f" toUnixTimestamp64Milli(maxOrNullIf(at, {_PERSON}))"
+    f" FROM {_EVENTS} WHERE kind = 'click' AND {{where}}"
+    " GROUP BY grp, target ORDER BY grp, persons DESC, target",
+)
+TIMES = _Kind(
+    "times",
+    TimeRow,
+    "SELECT {group} AS grp, toDayOfWeek(at, 0, %(zone)s) AS weekday, toHour(at, %(zone)s) AS hour,"
+    " countIf(kind = 'open' AND NOT forward), countIf(kind = 'click')"
+    f" FROM {_EVENTS} WHERE {_PERSON} AND {{where}}"
+    " GROUP BY grp, weekday, hour ORDER BY grp, weekday, hour",
+    clock="at",
+)
+CLIENTS = _Kind(
+    "clients",
+    ClientRow,
+    f"SELECT {{group}} AS grp, {CLIENT} AS client, uniqExactIf(message_id, {_PERSON}),"
+    f" countIf({_PERSON} AND kind = 'open' AND NOT forward) AS opened,"
+    f" countIf({_PERSON} AND kind = 'click') AS clicked, countIf(NOT {_PERSON})"
+    f" FROM {_EVENTS} WHERE NOT implied AND {{where}}"
+    " GROUP BY grp, client ORDER BY grp, opened + clicked DESC, client",
+)
+
+
+async def overview(call: Call) -> Response:
+    """What the mails came to."""
+    return await _report(call, OVERVIEW)
+
+
+async def links(call: Call) -> Response:
+    """What the links came to."""
+    return await _report(call, LINKS)
+
+
+async def times(call: Call) -> Response:
+    """When persons opened and clicked."""
+    return await _report(call, TIMES)
+
+
+async def clients(call: Call) -> Response:
+    """What the mails were read with."""
+    return await _report(call, CLIENTS)
+
+
+async def _report(call: Call, kind: _Kind) -> Response:
+    asked: ReportQuery = call.asked
+    if asked.zone not in _zones():
+        raise Problem(422, "zone", "`zone` is no time zone; name one such as Europe/Berlin")
+    values: dict[str, Value] = {
+        "tenant": call.caller.tenant,
+        "user": call.user(asked.user),
+        "zone": asked.zone,
+        "limit": min(asked.limit, MOST_ROWS) + 1,
+    }
+    sql = kind.sql.replace("{group}", _group(asked.by, kind.clock))
+    sql = sql.replace("{where}", _where(asked, kind.clock, values)) + " LIMIT %(limit)s"
+    found = await call.parts.reader.rows(sql, **values)
+    more = len(found) > asked.limit
+    rows = [(_named(asked, row[0]), *row[1:]) for row in found[: asked.limit]]
+    if wanted(call.request, asked.format) == "csv":
+        return conditions.answer_bytes(
+            call.request,
+            as_csv(kind.row.__struct_fields__, rows),
+            "text/csv; charset=utf-8; header=present",
+            {
+                "Content-Disposition": f'attachment; filename="mailwake-{kind.name}.csv"',
+                "Mailwake-More": "true" if more else "false",
+                "Vary": "Accept",
+            },
+        )
+    report: Report[Any] = Report(asked.by, asked.zone, [kind.row(*row) for row in rows], more)
+    return conditions.answer(call.request, report, {"Vary": "Accept"})
+
+
+def _group(by: By, clock: str) -> str:
+    return {
+        "all": "''",
+        "day": f"toString(toDate({clock}, %(zone)s))",
+        "hour": f"toUnixTimestamp(toStartOfHour({clock}, %(zone)s))",
+        "tag": "toString(tag)",
+    }[by]
+
+
+def _where(asked: ReportQuery, clock: str, values: dict[str, Value]) -> str:
+    limits: list[str] = []
+    for name, sign, at in (("since", ">=", asked.since), ("until", "<", asked.until)):
+        if at is not None:
+            limits.append(f"{clock} {sign} fromUnixTimestamp64Milli(toInt64(%({name})s), 'UTC')")
+            values[name] = at
+    if asked.tag is not None:
+        limits.append("tag = %(tag)s")
+        values["tag"] = asked.tag
+    return " AND ".join(limits) or "1"
+
+
+def _named(asked: ReportQuery, group: Any) -> str:
+    if asked.by != "hour":
+        return str(group)
+    return datetime.fromtimestamp(group, ZoneInfo(asked.zone)).isoformat(timespec="minutes")
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())

@@ -1,0 +1,200 @@
+# ruff: noqa: S608 (constants alone make the text of a query; values are parameters)
+"""What happened to one mail: its links with their clicks, and its events in the order of time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec import Struct
+
+from mailwake.contracts import PERSON, Count, Id, Index, Kind, Millis, Percent, Revision, Verdict
+from mailwake.reasons import sentences
+from mailwake_api.clients import client_of
+from mailwake_api.mails import OF_USER, Happened, Mail, read_mails
+from mailwake_api.reading import Reader, Row
+
+MOST_EVENTS = 500
+"""As many events the view of a mail shows, the newest."""
+
+MOST_RECIPIENTS = 1_000
+"""As many recipients it names."""
+
+_OF_MAIL = f"{OF_USER} AND message_id = %(mail)s"
+_PERSON = "verdict IN ('human', 'proxy')"
+# The last revision by LIMIT BY: for one mail of many FINAL takes several times as long.
+_TOLD = (
+    f"(SELECT * FROM events WHERE {_OF_MAIL} AND kind IN %(kinds)s"
+    " ORDER BY event_id, revision DESC LIMIT 1 BY event_id) WHERE NOT repeat"
+)
+
+_EVENTS = (
+    "SELECT event_id, revision, kind, toUnixTimestamp64Milli(at), verdict, score, reasons,"
+    " rules_version, first, implied, forward, recipient, link, target, agent"
+    f" FROM {_TOLD} ORDER BY at DESC, event_id DESC LIMIT {MOST_EVENTS + 1}"
+)
+_CLICKS = (
+    f"SELECT link, countIf({_PERSON}) AS persons, count() - persons,"
+    f" toUnixTimestamp64Milli(minOrNullIf(at, {_PERSON})),"
+    f" toUnixTimestamp64Milli(maxOrNullIf(at, {_PERSON}))"
+    f" FROM {_TOLD} AND kind = 'click' GROUP BY link"
+)
+_LINKS = f"SELECT links FROM sends FINAL WHERE {_OF_MAIL}"
+_TEXTS = f"SELECT links FROM displays FINAL WHERE {_OF_MAIL}"
+
+
+class LinkView(Struct, frozen=True):
+    """One link of a mail.
+
+    Attributes:
+        link: its index, from 0.
+        target: where it leads.
+        text: what stood on it; empty where that is not kept.
+        clicks: how often persons followed it.
+        machines: how often machines and the sender did.
+        first_at, last_at: when persons followed it first and last.
+    """
+
+    link: Index
+    target: str
+    text: str
+    clicks: Count
+    machines: Count
+    first_at: Millis | None
+    last_at: Millis | None
+
+
+class Why(Struct, frozen=True):
+    """One reason of a verdict.
+
+    Attributes:
+        sentence: what the code says, for people; empty for a code from a later release.
+    """
+
+    code: str
+    sentence: str
+
+
+class EventView(Struct, frozen=True):
+    """One open or click.
+
+    Attributes:
+        revision: how often it was judged anew, from 1.
+        person: whether the verdict says that a person did it.
+        score: how sure the verdict is, 0 to 100.
+        why: its reasons, the strongest first.
+        rules_version: the rule set that gave the verdict.
+        first: the first open of the mail, or the first click of the link, by a person.
+        implied: an open that follows from a click; no pixel was asked for.
+        forward: an open by one reader more than the mail has recipients.
+        recipient: the recipient index, from 1; None where it is only known that someone did it.
+        link, target: of a click.
+        client: the mail service or program; `unknown` where nothing of it is kept.
+    """
+
+    event_id: Id
+    revision: Revision
+    kind: Kind
+    at: Millis
+    verdict: Verdict
+    person: bool
+    score: Percent
+    why: list[Why]
+    rules_version: Count
+    first: bool
+    implied: bool
+    forward: bool
+    recipient: Index | None
+    link: Index | None
+    target: str | None
+    client: str
+
+
+class MessageView(Struct, frozen=True):
+    """One mail whole.
+
+    Attributes:
+        message: the mail as in the list, with more of its recipients.
+        links: in the order of the mail; with nothing of their clicks where these are withheld.
+        events: the timeline, the newest first; what only repeats another is left out.
+        more_events: whether there are older ones that are not shown.
+    """
+
+    message: Mail
+    links: list[LinkView]
+    events: list[EventView]
+    more_events: bool
+
+
+async def view(reader: Reader, tenant: str, user: str, message_id: str) -> MessageView | None:
+    """The mail with what happened to it; None when it is none of the user's. Raises Problem."""
+    of: dict[str, Any] = {"tenant": tenant, "user": user, "mail": message_id}
+    found, (events, clicks), targets, texts = await asyncio.gather(
+        read_mails(reader, tenant, user, [message_id], MOST_RECIPIENTS),
+        _happened(reader, of, ["open", "click"]),
+        reader.rows(_LINKS, **of),
+        reader.rows(_TEXTS, **of),
+    )
+    if not found:
+        return None
+    (mail,) = found
+    hidden = {kind for kind, of_kind in _of_kinds(mail) if of_kind.withheld}
+    if hidden:
+        # All was read before it was known that not all may be told; so once more, without that.
+        told: list[str] = [kind for kind, _ in _of_kinds(mail) if kind not in hidden]
+        events, clicks = await _happened(reader, of, told) if told else ([], [])
+    return MessageView(
+        mail,
+        _links(clicks, targets[0][0] if targets else [], texts[0][0] if texts else []),
+        [_event(row) for row in events[:MOST_EVENTS]],
+        len(events) > MOST_EVENTS,
+    )
+
+
+async def _happened(
+    reader: Reader, of: dict[str, Any], kinds: list[str]
+) -> tuple[list[Row], list[Row]]:
+    events, clicks = await asyncio.gather(
+        reader.rows(_EVENTS, **of, kinds=kinds), reader.rows(_CLICKS, **of, kinds=kinds)
+    )
+    return events, clicks
+
+
+def _of_kinds(mail: Mail) -> tuple[tuple[Kind, Happened], ...]:
+    return ("open", mail.opens), ("click", mail.clicks)
+
+
+def _links(clicks: list[Row], targets: list[str], texts: list[str]) -> list[LinkView]:
+    counted = {row[0]: row[1:] for row in clicks}
+    return [
+        LinkView(
+            link,
+            target,
+            texts[link] if link < len(texts) else "",
+            *counted.get(link, (0, 0, None, None)),
+        )
+        for link, target in enumerate(targets)
+    ]
+
+
+def _event(row: Row) -> EventView:
+    event_id, revision, kind, at, verdict, score, reasons, rules_version, *rest = row
+    first, implied, forward, recipient, link, target, agent = rest
+    return EventView(
+        event_id,
+        revision,
+        kind,
+        at,
+        verdict,
+        verdict in PERSON,
+        score,
+        [Why(code, " ".join(sentences([code]))) for code in reasons],
+        rules_version,
+        first,
+        implied,
+        forward,
+        recipient or None,
+        link,
+        target or None,
+        client_of(agent, reasons),
+    )

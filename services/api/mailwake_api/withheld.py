@@ -1,0 +1,62 @@
+# ruff: noqa: S608 (constants alone make the text of a query; values are parameters)
+"""What may not be told of a mail: one of its recipients denies it now.
+
+It is the rule of the view `consented_events`: a denial by any recipient hides what happened to the
+mail, of that kind. The view goes through all that a user has sent and all that recipients of the
+tenant have said, which a report must do anyway. For the mails of one page it would take most of the
+time, so there the consents of their recipients are looked up. A test holds the two together.
+
+Whoever never denied anything denies nothing now, so of most recipients nothing more is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from mailwake.contracts import Purpose
+from mailwake_api.reading import Reader
+
+_LOOKED_UP = 2_000
+"""Recipients in one query; more go into several."""
+
+
+def mails_of_user(purpose: Purpose) -> str:
+    """A subquery for the message_ids of all the user's mails of which the opens, or the clicks, may
+    not be told; with the parameters `tenant` and `user`.
+    """
+    return (
+        "(SELECT message_id FROM (SELECT message_id, arrayJoin(recipients) AS recipient_id"
+        " FROM sends FINAL WHERE tenant = %(tenant)s AND user = %(user)s)"
+        " WHERE recipient_id IN (SELECT recipient_id FROM consents WHERE tenant = %(tenant)s"
+        f" AND purpose = '{purpose}' AND state = 'denied' AND recipient_id IN"
+        " (SELECT recipient_id FROM consent_proofs"
+        " WHERE tenant = %(tenant)s AND state = 'denied')))"
+    )
+
+
+async def withheld(
+    reader: Reader, tenant: str, recipients: Mapping[str, Iterable[str]]
+) -> Mapping[str, frozenset[Purpose]]:
+    """Of each mail, given with its recipient_ids, what may not be told. Raises Problem."""
+    everyone = sorted({each for some in recipients.values() for each in some})
+    found = await asyncio.gather(
+        *(
+            reader.rows(
+                "SELECT recipient_id, purpose FROM consents WHERE tenant = %(tenant)s"
+                " AND state = 'denied' AND recipient_id IN (SELECT recipient_id FROM consent_proofs"
+                " WHERE tenant = %(tenant)s AND recipient_id IN %(recipients)s"
+                " AND state = 'denied')",
+                tenant=tenant,
+                recipients=everyone[start : start + _LOOKED_UP],
+            )
+            for start in range(0, len(everyone), _LOOKED_UP)
+        )
+    )
+    denied: dict[str, set[Purpose]] = {}
+    for recipient_id, purpose in (row for rows in found for row in rows):
+        denied.setdefault(recipient_id, set()).add(purpose)
+    return {
+        message_id: frozenset(purpose for each in some for purpose in denied.get(each, ()))
+        for message_id, some in recipients.items()
+    }
