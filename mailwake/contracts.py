@@ -240,6 +240,21 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
+class AlertReads(Struct, frozen=True, omit_defaults=True):
+    """Which of a user's alerts are read. Key: `tenant/user`; see `user_key`.
+
+    Attributes:
+        at: when they were last marked.
+        alert_ids: those of the alerts that the bell still shows; the others are forgotten.
+    """
+
+    tenant: Tenant
+    user: User
+    at: Millis
+    alert_ids: Annotated[list[Id], Meta(max_length=1024)]
+    v: Version = 1
+
+
 class TrackedSend(Struct, frozen=True, array_like=True, gc=False):
     """What deciding needs of a send; an array in a track.
 
@@ -474,7 +489,7 @@ def new_consent(
 
 
 def user_key(tenant: str, user: str) -> bytes:
-    """The key of a user's records in `alerts` and `preferences`."""
+    """The key of a user's records in `alerts`, `alert_reads` and `preferences`."""
     return f"{tenant}/{user}".encode()
 
 
@@ -565,6 +580,7 @@ DISPLAY: Codec[Display] = Codec(Display)
 HIT: Codec[Hit] = Codec(Hit)
 EVENT: Codec[Event] = Codec(Event)
 ALERT: Codec[Alert] = Codec(Alert)
+ALERT_READS: Codec[AlertReads] = Codec(AlertReads)
 TRACK: Codec[Track] = Codec(Track)
 PREFERENCE: Codec[Preference] = Codec(Preference)
 POLICY: Codec[Policy] = Codec(Policy)

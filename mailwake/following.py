@@ -1,4 +1,4 @@
-"""A compacted topic followed in memory: read from its start, then kept up with.
+"""A topic followed in memory, mostly a compacted one: read from its start, then kept up with.
 
 Each process reads all of it and is in no group. A record's key and value go to `apply` in the order
 of their partition; what is kept of them is its business. Kafka may be away, also at the start: what
@@ -43,6 +43,7 @@ class Follower(Generic[T]):
         caught_up: whether everything was applied once that stood in the topic at the start. Until
             then the absence of a key says nothing.
         moved_at: monotonic time when a record was last applied, or following began.
+        place: partition and offset of the record that is being applied.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Follower(Generic[T]):
         self._told = ""
         self.caught_up = asyncio.Event()
         self.moved_at = time.monotonic()
+        self.place = (0, 0)
 
     def start(self) -> None:
         """Begins to follow; returns at once."""
@@ -78,6 +80,11 @@ class Follower(Generic[T]):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+
+    @property
+    def applied(self) -> dict[int, int]:
+        """How far each partition is applied: the offset of what comes next."""
+        return {part.partition: offset for part, offset in self._applied.items()}
 
     async def current(self, within_s: float = 5.0) -> None:
         """Returns when everything is applied that was written before this call, by anybody.
@@ -157,9 +164,11 @@ class Follower(Generic[T]):
     async def _step(self, consumer: AIOKafkaConsumer) -> None:
         """Applies what came."""
         batches = await consumer.getmany(timeout_ms=_POLL_MS)
-        for records in batches.values():
+        for part, records in batches.items():
             for record in records:
+                self.place = record.partition, record.offset
                 self._take(record.key or b"", record.value)
+                self._applied[part] = record.offset + 1
         if batches:
             self.moved_at = time.monotonic()
         async with self._moved:

@@ -66,6 +66,12 @@ API_REQUESTS = Counter("mailwake_api_requests_total", "Calls answered", ["endpoi
 API_SECONDS = Histogram(
     "mailwake_api_seconds", "From a call to its answer", ["endpoint"], buckets=_SECONDS
 )
+API_ALERTS_KEPT = Gauge("mailwake_api_alerts", "Alerts kept in memory")
+API_READERS = Gauge("mailwake_api_alert_readers", "Streams of alerts that are open")
+API_ALERTS_STREAMED = Counter("mailwake_api_alerts_streamed_total", "Alerts sent to streams")
+API_RESYNCS = Counter(
+    "mailwake_api_alert_resyncs_total", "Readers of streams that were told to read the list again"
+)
 
 # relay
 RELAY_MAILS = Counter("mailwake_relay_mails_total", "Mails answered", ["outcome"])

@@ -300,6 +300,13 @@ class Settings:
         whole(1024, 1 << 30),
         "The largest request the API takes, in bytes.",
     )
+    api_alerts: int = setting(
+        "MAILWAKE_API_ALERTS",
+        "500000",
+        whole(1000, 100_000_000),
+        "Most alerts the API keeps in memory, about a kilobyte each, before it lets go of the "
+        "oldest.",
+    )
     state: Path = setting(
         "MAILWAKE_STATE",
         "mailwake-state",

@@ -25,6 +25,7 @@ CODECS: dict[str, Codec[Any]] = {
     "hit": contracts.HIT,
     "event": contracts.EVENT,
     "alert": contracts.ALERT,
+    "alert_reads": contracts.ALERT_READS,
     "track": contracts.TRACK,
     "preference": contracts.PREFERENCE,
     "policy": contracts.POLICY,

@@ -24,6 +24,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "hit": contracts.Hit,
     "event": contracts.Event,
     "alert": contracts.Alert,
+    "alert_reads": contracts.AlertReads,
     "track": contracts.Track,
     "preference": contracts.Preference,
     "policy": contracts.Policy,

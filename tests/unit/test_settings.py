@@ -61,6 +61,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "MAILWAKE_API_PORT": [("65536", "0 to 65535")],
     "MAILWAKE_API_KEYS": [("", "not be empty")],
     "MAILWAKE_API_AUDIENCE": [("", "not be empty")],
+    "MAILWAKE_API_ALERTS": [("999", "1000 to 100000000")],
     "MAILWAKE_API_MAX_BYTES": [("0", "1024 to 1073741824")],
     "MAILWAKE_STATE": [("", "not be empty")],
     "MAILWAKE_WORKER": [("", "not be empty")],

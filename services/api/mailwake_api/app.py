@@ -196,12 +196,13 @@ class _Observed:
         if scope["type"] != "http":
             return
         started = time.perf_counter()
+        answered = started
         status = 0
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], time.perf_counter()
             await send(message)
 
         try:
@@ -210,5 +211,6 @@ class _Observed:
             seconds = time.perf_counter() - started
             name = scope.get(_NAME, "none")
             API_REQUESTS.labels(name, str(status)).inc()
-            API_SECONDS.labels(name).observe(seconds)
+            # To the beginning of the answer: a stream has no end to wait for.
+            API_SECONDS.labels(name).observe((answered - started) if status else seconds)
             access.info("%s %d %.1f ms", name, status, seconds * 1000)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
@@ -19,27 +17,15 @@ from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake.tracker import Tracker
 from mailwake_api.bearer import Bearer, Caller
+from mailwake_api.bell import Bell
 from mailwake_api.connection import Connection
+from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
 from mailwake_api.reading import Reader
 
 Who = Literal["public", "user", "admin", "admin_or_platform"]
 """Who may call: anybody; whoever has a token; only who has that role."""
-
-
-class Locks:
-    """A lock for each key, as long as somebody holds or awaits it."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
-
-    def of(self, key: bytes) -> asyncio.Lock:
-        """The lock of a key."""
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
 
 
 @dataclass(frozen=True)
@@ -56,6 +42,7 @@ class Parts:
     locks: Locks
     published: Published
     reader: Reader
+    bell: Bell
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ log = logging.getLogger("mailwake.api.connection")
 PUBLISH_S = 10.0
 CONNECT_S = 3.0
 _AGAIN_S = 1.0
+_WRITTEN = ("sends", "displays", "alert_reads")
 
 
 class Connection:
@@ -74,6 +75,22 @@ class Connection:
                 f"nothing can be written while Kafka at {self._settings.kafka_bootstrap} is away"
             ) from None
 
+    async def write(self, topic: str, key: bytes, value: bytes) -> None:
+        """Writes one record (the topic without the prefix). Raises UnavailableError; whether it is
+        written is then unknown."""
+        async with self.writing():
+            producer = self._register.producer
+            try:
+                async with asyncio.timeout(PUBLISH_S):
+                    if producer is None:
+                        raise KafkaError
+                    await producer.send_and_wait(self._settings.topic(topic), value, key=key)
+            except (KafkaError, TimeoutError):
+                raise UnavailableError(
+                    f"Kafka at {self._settings.kafka_bootstrap} did not take what was written to "
+                    f"{topic}"
+                ) from None
+
     async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
         """As `mailwake.publish.publish`, within `PUBLISH_S`. Raises UnavailableError too when it
         takes longer; whether they are published is then unknown."""
@@ -92,7 +109,7 @@ class Connection:
         told = False
         while True:
             try:
-                await require_topics(self._settings, *TOPICS, "sends", "displays")
+                await require_topics(self._settings, *TOPICS, *_WRITTEN)
                 producer = await start_producer(self._settings, client_id="mailwake-api")
             except (UnavailableError, KafkaError) as error:
                 if not told:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mailwake.contracts import Toggles
 from mailwake_api import (
+    alerts,
     consents,
     contacts,
     documents,
@@ -12,8 +13,10 @@ from mailwake_api import (
     preferences,
     reports,
     sends,
+    stream,
     withdrawal,
 )
+from mailwake_api.alerts import Alerts, Listed, Reading, Unread, WhoseAlerts
 from mailwake_api.call import Endpoint
 from mailwake_api.consents import Consents, RecordedAll, Statements, Whom
 from mailwake_api.contacts import Contact, ContactQuery
@@ -29,6 +32,7 @@ from mailwake_api.reports import (
     TimeRow,
 )
 from mailwake_api.sends import Options, SendRequest, Sent
+from mailwake_api.stream import Resuming
 from mailwake_api.timeline import MessageView
 
 PAGE_BYTES = 4096
@@ -231,6 +235,47 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         also_gives=("text/csv",),
         headers=_IF_NONE_MATCH,
         says=_TABLE,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/alerts",
+        name="get_alerts",
+        summary="A user's alerts of the last seven days, newest first",
+        who="user",
+        handler=alerts.listed,
+        asks=Listed,
+        gives=Alerts,
+        says={200: "A page of alerts."},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/alerts/read",
+        name="post_alerts_read",
+        summary="Mark alerts as read",
+        who="user",
+        handler=alerts.mark_read,
+        asks=WhoseAlerts,
+        takes=Reading,
+        gives=Unread,
+        says={200: "How many are unread now."},
+        most_bytes=SMALL_BYTES,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/alerts/stream",
+        name="alerts_stream",
+        summary="A user's alerts as they come (Server-Sent Events)",
+        who="user",
+        handler=stream.stream,
+        asks=Resuming,
+        media="text/event-stream",
+        headers={
+            "Last-Event-ID": "The `id` of the last event that was read; it goes on behind it."
+        },
+        says={
+            200: "Events `alert`, `unread` and `resync`, each with an `id`.",
+            429: "The user has too many streams open.",
+        },
     ),
     Endpoint(
         method="GET",

@@ -18,10 +18,12 @@ from mailwake.settings import Settings
 from mailwake.tracker import Tracker
 from mailwake_api.app import make_app
 from mailwake_api.bearer import Bearer
-from mailwake_api.call import Locks, Parts
+from mailwake_api.bell import Bell
+from mailwake_api.call import Parts
 from mailwake_api.connection import Connection
 from mailwake_api.endpoints import ENDPOINTS
 from mailwake_api.keys import KeyFile
+from mailwake_api.locks import Locks
 from mailwake_api.published import Published
 from mailwake_api.reading import Reader
 from mailwake_api.server import ANSWER_DEADLINE_S, Protocol
@@ -43,6 +45,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     reader = Reader(settings.clickhouse_url)
     register = Register(settings)
     connection = Connection(settings, register)
+    bell = Bell(settings, register, connection)
     bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
     parts = Parts(
         settings,
@@ -55,6 +58,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         Locks(),
         Published(),
         reader,
+        bell,
     )
     server = Server(
         configure(make_app(ENDPOINTS, parts), Protocol, answer_deadline_s=ANSWER_DEADLINE_S)
@@ -63,6 +67,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     log.info("the API on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     register.start()
     connection.start()
+    bell.start()
     getting_ready = asyncio.create_task(_get_ready(parts))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
@@ -70,10 +75,12 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     stopping.cancel()
     getting_ready.cancel()
     status.ready = False
+    bell.close()
     server.should_exit = True
     try:
         await serving
     finally:
+        await bell.stop()
         await connection.stop()
         await register.stop()
         await reader.stop()
@@ -84,7 +91,7 @@ async def _get_ready(parts: Parts) -> None:
     await parts.connection.connected.wait()
     while not parts.status.ready:
         with contextlib.suppress(UnavailableError):
-            await parts.register.current(60)
+            await parts.bell.current(60)  # which needs the register
             parts.status.ready = True
 
 

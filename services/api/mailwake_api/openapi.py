@@ -49,8 +49,8 @@ def document(endpoints: Sequence[Endpoint], url: str) -> dict[str, Any]:
         "info": {
             "title": "Mailwake",
             "version": __version__,
-            "description": "Preferences, policies, consents and sends of a mail tracking system, "
-            "and what became of the mails. Errors are problem details (RFC 9457).",
+            "description": "Preferences, policies, consents, sends and alerts of a mail tracking "
+            "system, and what became of the mails. Errors are problem details (RFC 9457).",
         },
         "servers": [{"url": url}],
         "paths": paths,
@@ -130,7 +130,7 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     for status, about in sorted(says.items()):
         response: dict[str, Any] = {"description": about}
         responses[str(status)] = response
-        if status >= 400 and endpoint.media == "application/json":
+        if status >= 400 and endpoint.media in ("application/json", "text/event-stream"):
             problem = {"schema": schemas[repr(ProblemDetails)]}
             response["content"] = {"application/problem+json": problem}
         elif status not in (303, 304):

@@ -16,10 +16,12 @@ from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake.tracker import Tracker
 from mailwake_api.bearer import Bearer, Caller, Role
-from mailwake_api.call import Locks, Parts
+from mailwake_api.bell import Bell
+from mailwake_api.call import Parts
 from mailwake_api.commands import keys_command, new_token
 from mailwake_api.connection import Connection
 from mailwake_api.keys import KeyFile
+from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
 from mailwake_api.reading import Reader, Row, Value
@@ -108,6 +110,7 @@ class Memory:
             Locks(),
             Published(),
             self.reader,
+            Bell(self.settings, self.register, self.connection),
         )
 
     def authorization(self, sub: str, role: Role = "user", tenant: str = "acme") -> dict[str, str]:

@@ -42,6 +42,7 @@ GOOD: dict[str, Any] = {
     "put_policy": {"ceiling": "anonymous", "basis": "contract"},
     "post_consents": SAID,
     "look_up_consents": {"address": "anna@example.com"},
+    "post_alerts_read": {"up_to": 1_767_225_600_000},
     "post_sends": {"html": HTML, "recipients": ["anna@example.com"]},
 }
 """A body of each endpoint that takes one."""

@@ -9,9 +9,7 @@ PAGES: tuple[Page, ...] = (
     Page(method="GET", path="/", name="home", view=signing_in.home),
     Page(method="GET", path="/signin", name="signin", view=signing_in.show, anybody=True),
     Page(method="POST", path="/signin", name="signin", view=signing_in.with_token, anybody=True),
-    Page(
-        method="GET", path="/signin/{link}", name="link", view=signing_in.show_link, anybody=True
-    ),
+    Page(method="GET", path="/signin/{link}", name="link", view=signing_in.show_link, anybody=True),
     Page(
         method="POST", path="/signin/{link}", name="link", view=signing_in.with_link, anybody=True
     ),

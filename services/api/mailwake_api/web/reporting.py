@@ -114,9 +114,7 @@ def _midnight(zone: str, days_ago: int) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=info).timestamp() * 1000)
 
 
-def _days(
-    rows: list[OverviewRow], days: int, zone: str
-) -> list[tuple[str, dict[str, int]]]:
+def _days(rows: list[OverviewRow], days: int, zone: str) -> list[tuple[str, dict[str, int]]]:
     """Every day of the period, also those without mail; by weeks where there are many."""
     by_day = {row.group: row for row in rows}
     today = datetime.fromtimestamp(time.time(), ZoneInfo(zone)).date()

@@ -1,0 +1,180 @@
+"""The newest alerts of every user in memory, and where in the topic they stand."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from mailwake.contracts import ALERT, PERSON, Alert, Kind
+
+_PLACE = re.compile(r"([0-9]{1,9})-([0-9]{1,19})")
+
+
+class Place(NamedTuple):
+    """How far the records of a user have been told of: up to this offset, which is not among them.
+
+    They stand in one partition, in an order that is the same for every process. Only when the topic
+    gets more partitions do they go on in another.
+    """
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}-{self.offset}"
+
+    @staticmethod
+    def read(text: str) -> Place | None:
+        """The place that a text names; None when it is none."""
+        found = _PLACE.fullmatch(text)
+        return Place(int(found[1]), int(found[2])) if found else None
+
+
+class Item(Struct, frozen=True, gc=False):
+    """The latest revision of one alert.
+
+    Attributes:
+        partition, offset: of the record that told of this revision first.
+        person: whether its verdict is one that is told.
+        data: the alert itself, encoded, which takes a third of the memory.
+    """
+
+    alert_id: str
+    revision: int
+    at: int
+    partition: int
+    offset: int
+    kind: Kind
+    recipient_id: str | None
+    person: bool
+    data: bytes
+
+    @property
+    def told(self) -> Place:
+        """How far the user's records are told of when this one is."""
+        return Place(self.partition, self.offset + 1)
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Where it stands among the user's alerts: the larger the newer."""
+        return self.at, self.alert_id
+
+
+class _Box:
+    """The alerts of one user, and up to where some that were told are left out."""
+
+    __slots__ = ("items", "lost")
+
+    def __init__(self) -> None:
+        self.items: dict[str, Item] = {}
+        self.lost: Place | None = None
+
+
+class Feed:
+    """The newest alerts of every user.
+
+    It comes out the same in whatever order and however often alerts are told, as long as a later
+    revision is not of an earlier time; only what is left out at `most` depends on the order.
+    """
+
+    def __init__(self, per_user: int, most: int, keep_ms: int) -> None:
+        """Keeps up to `per_user` alerts of a user and `most` of all, none older than `keep_ms`."""
+        self._per_user = per_user
+        self._most = most
+        self._keep_ms = keep_ms
+        self._boxes: dict[bytes, _Box] = {}
+        self._arrived: deque[tuple[bytes, str, int]] = deque()
+        self._lost: dict[int, int] = {}
+        self.size = 0
+
+    def take(self, key: bytes, alert: Alert, partition: int, offset: int, now: int) -> bool:
+        """Takes an alert of the user of this key from its record; whether it changed anything."""
+        if alert.at <= now - self._keep_ms:
+            return False
+        box = self._boxes.get(key)
+        known = box.items.get(alert.alert_id) if box else None
+        if known is not None and known.revision >= alert.revision:
+            return False
+        if box is None:
+            box = self._boxes[key] = _Box()
+        item = Item(
+            alert.alert_id,
+            alert.revision,
+            alert.at,
+            partition,
+            offset,
+            alert.kind,
+            alert.recipient_id,
+            alert.verdict in PERSON,
+            ALERT.encode(alert),
+        )
+        if known is None and len(box.items) >= self._per_user:
+            oldest = min(box.items.values(), key=lambda each: each.rank)
+            if item.rank < oldest.rank:
+                return False
+            del box.items[oldest.alert_id]
+            self.size -= 1
+            box.lost = max(box.lost or oldest.told, oldest.told)
+        box.items[item.alert_id] = item
+        self.size += known is None
+        self._arrived.append((key, item.alert_id, item.offset))
+        self._forget(now)
+        return True
+
+    def of(self, key: bytes, now: int) -> list[Item]:
+        """A user's alerts, newest first."""
+        box = self._boxes.get(key)
+        if box is None:
+            return []
+        oldest = now - self._keep_ms
+        items = [item for item in box.items.values() if item.at > oldest]
+        items.sort(key=lambda item: item.rank, reverse=True)
+        return items
+
+    def since(self, key: bytes, after: Place, now: int) -> list[Item]:
+        """A user's alerts that were told, or told anew, after a place, in that order."""
+        items = [
+            item
+            for item in self.of(key, now)
+            if item.partition == after.partition and item.offset >= after.offset
+        ]
+        items.sort(key=lambda item: item.offset)
+        return items
+
+    def missed(self, key: bytes, after: Place) -> bool:
+        """Whether something that was told after a place may be left out."""
+        if after.offset < self._lost.get(after.partition, 0):
+            return True
+        box = self._boxes.get(key)
+        lost = box.lost if box else None
+        return lost is not None and lost.partition == after.partition and lost > after
+
+    def _forget(self, now: int) -> None:
+        """Lets go of what is too old, and of what arrived first when there is too much."""
+        oldest = now - self._keep_ms
+        while self._arrived:
+            key, alert_id, offset = self._arrived[0]
+            box = self._boxes.get(key)
+            item = box.items.get(alert_id) if box else None
+            if box and item and item.offset == offset:
+                full = self.size > self._most
+                if not full and item.at > oldest:
+                    break
+                if full:
+                    lost = self._lost.get(item.partition, 0)
+                    self._lost[item.partition] = max(lost, offset + 1)
+                del box.items[alert_id]
+                self.size -= 1
+                if not box.items:
+                    del self._boxes[key]
+            self._arrived.popleft()
+        if len(self._arrived) > 2 * max(self.size, 1000):
+            self._arrived = deque(arrival for arrival in self._arrived if self._stands(*arrival))
+
+    def _stands(self, key: bytes, alert_id: str, offset: int) -> bool:
+        box = self._boxes.get(key)
+        item = box.items.get(alert_id) if box else None
+        return item is not None and item.offset == offset
