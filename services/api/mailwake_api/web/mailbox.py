@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -38,6 +39,7 @@ async def mail(visit: Visit) -> Response:
     kept = {"show": chosen if chosen != "all" else "", "q": words, "tag": tag}
     return visit.page(
         "mail.html",
+        **TOLD,
         groups=_by_day(found.messages, visit.clock),
         filters=[(name, label, _link({**kept, "show": name if name != "all" else ""}))
                  for name, (label, _) in FILTERS.items()],
@@ -59,6 +61,7 @@ async def message(visit: Visit) -> Response:
     persons = [event for event in found.events if event.person]
     return visit.page(
         "message.html",
+        **TOLD,
         mail=mail,
         links=found.links,
         most=max((link.clicks for link in found.links), default=0),
@@ -76,6 +79,7 @@ async def contact(visit: Visit) -> Response:
     own = visit.request.url.path
     return visit.page(
         "contact.html",
+        **TOLD,
         contact=found,
         groups=_by_day(found.messages, visit.clock),
         older=f"{own}?{urlencode({'cursor': found.next})}" if found.next else None,
@@ -145,6 +149,10 @@ _VERDICTS = {
 }
 
 
+TOLD: dict[str, Any] = {"says": sign, "title": title, "people": people, "sure": sure}
+"""What templates that show mails call."""
+
+
 def _said(event: EventView, mail: Mail) -> str:
     """What happened, as a sentence."""
     told = _VERDICTS[event.kind, event.verdict]
@@ -182,6 +190,6 @@ def _times(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
-def _link(parameters: dict[str, str | None]) -> str:
+def _link(parameters: Mapping[str, str | None]) -> str:
     given = {name: value for name, value in parameters.items() if value}
     return "/mail" + (f"?{urlencode(given)}" if given else "")

@@ -54,7 +54,9 @@ async def read(visit: Visit) -> Response:
 
 async def listen(visit: Visit) -> Response:
     """`GET /bell/stream`: what comes, as it comes."""
-    return await visit.answer(stream.stream, asked=Resuming())
+    return await visit.answer(
+        stream.stream, asked=Resuming(last_event_id=visit.word("last", 64) or None)
+    )
 
 
 def sentence(alert: Shown, mail: Mail | None) -> tuple[str, str, str]:
