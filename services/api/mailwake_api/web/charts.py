@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 720, 220
-LEFT, BOTTOM, TOP = 36, 24, 10
+LEFT, BOTTOM, TOP = 36, 24, 16
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 CELL, GAP = 24, 3
 

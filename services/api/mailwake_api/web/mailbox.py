@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from mailwake_api import contacts, messages
 from mailwake_api.contacts import Contact, ContactQuery
 from mailwake_api.mails import Happened, Mail
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
-from mailwake_api.timeline import EventView, MessageView
+from mailwake_api.timeline import EventView, LinkView, MessageView
 from mailwake_api.web.clock import Clock
 from mailwake_api.web.visit import Visit
 
@@ -58,15 +59,14 @@ async def message(visit: Visit) -> Response:
     """`GET /mail/{message_id}`: one mail, its links and its timeline."""
     found = await visit.ask(messages.message, MessageView, asked=OneMessage())
     mail = found.message
-    persons = [event for event in found.events if event.person]
+    links = gathered(found.links)
     return visit.page(
         "message.html",
         **TOLD,
         mail=mail,
-        links=found.links,
-        most=max((link.clicks for link in found.links), default=0),
+        links=links,
+        most=max((link.clicks for link in links), default=0),
         events=[(event, _said(event, mail), _who(event, mail)) for event in found.events],
-        persons=len(persons),
         more=found.more_events,
     )
 
@@ -85,6 +85,27 @@ async def contact(visit: Visit) -> Response:
         older=f"{own}?{urlencode({'cursor': found.next})}" if found.next else None,
         newest=own if cursor else None,
     )
+
+
+def gathered(links: Sequence[LinkView]) -> list[LinkView]:
+    """One line for each target: a link in the mail's text and its HTML, or at two places, is one
+    link to people. Of its words those are taken that say more than the address."""
+    found: dict[str, LinkView] = {}
+    for link in links:
+        before = found.get(link.target)
+        if before is None:
+            found[link.target] = link
+            continue
+        words = [each.text for each in (before, link) if each.text and "://" not in each.text]
+        found[link.target] = replace(
+            before,
+            text=words[0] if words else before.text,
+            clicks=before.clicks + link.clicks,
+            machines=before.machines + link.machines,
+            first_at=min(filter(None, (before.first_at, link.first_at)), default=None),
+            last_at=max(filter(None, (before.last_at, link.last_at)), default=None),
+        )
+    return list(found.values())
 
 
 def sign(happened: Happened, of: str, clock: Clock) -> tuple[str, list[str]]:
@@ -149,7 +170,14 @@ _VERDICTS = {
 }
 
 
-TOLD: dict[str, Any] = {"says": sign, "title": title, "people": people, "sure": sure}
+def face(mail: Mail) -> str:
+    """Whose initials stand for the mail: the first recipient's."""
+    return next((each.name or each.address or "" for each in mail.recipients), "")
+
+
+TOLD: dict[str, Any] = {
+    "says": sign, "title": title, "people": people, "sure": sure, "face": face,
+}  # fmt: skip
 """What templates that show mails call."""
 
 

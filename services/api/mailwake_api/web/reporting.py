@@ -36,6 +36,8 @@ _FILES: dict[str, tuple[Handler, By]] = {
     "tags": (reports.overview, "tag"),
 }
 _SHOWN = 12
+MOST_BARS = 31
+"""Of more days than that a chart shows weeks."""
 
 
 async def show(visit: Visit) -> Response:
@@ -64,6 +66,7 @@ async def show(visit: Visit) -> Response:
         days=days.rows,
         bars=charts.bars(_days(days.rows, int(period), visit.clock.zone)),
         chart=charts,
+        unit="day" if int(period) <= MOST_BARS else "week",
         week=charts.week(hours),
         hours=sum(hours.values()),
         best=max(hours, key=lambda each: hours[each]) if hours else None,
@@ -119,7 +122,7 @@ def _days(rows: list[OverviewRow], days: int, zone: str) -> list[tuple[str, dict
     by_day = {row.group: row for row in rows}
     today = datetime.fromtimestamp(time.time(), ZoneInfo(zone)).date()
     all_days = [today - timedelta(days=back) for back in range(days - 1, -1, -1)]
-    size = 1 if days <= 31 else 7
+    size = 1 if days <= MOST_BARS else 7
     chunks = [all_days[start : start + size] for start in range(0, len(all_days), size)]
     return [(_word(chunk[0]), _sum(chunk, by_day)) for chunk in chunks]
 
