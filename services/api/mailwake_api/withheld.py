@@ -3,8 +3,9 @@
 
 It is the rule of the view `consented_events`: a denial by any recipient hides what happened to the
 mail, of that kind. The view goes through all that a user has sent and all that recipients of the
-tenant have said, which a report must do anyway. For the mails of one page it would take most of the
-time, so there the consents of their recipients are looked up. A test holds the two together.
+tenant have said, which a report must do anyway. For one page (50 of a user's 5,000 mails, a million
+mails and 50,000 statements in all) it took 170 ms, so there the consents of the recipients are
+looked up, which takes 15. A test holds the two together.
 
 Whoever never denied anything denies nothing now, so of most recipients nothing more is read.
 """
