@@ -17,7 +17,8 @@ demo: .venv/ready ## on the running system: send a mail, open it, click it, show
 	@$(BIN)/mailwake demo
 
 test: .venv/ready browser lint unit ## run all checks and tests
-	$(BIN)/pytest tests/integration tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration
+	$(BIN)/pytest tests/e2e
 
 unit: .venv/ready ## run the tests that touch no network
 	$(BIN)/pytest -n auto tests/unit tests/contract

@@ -32,7 +32,11 @@ Index = Annotated[int, Meta(ge=0, lt=1 << 16)]
 Url = Annotated[str, Meta(min_length=1, max_length=8192)]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 
+KEEP_DAYS = 180
+"""So long a mail is tracked at the most, and where nothing else is said."""
+
 Asn = Annotated[int, Meta(ge=0, lt=1 << 32)]
+KeepDays = Annotated[int, Meta(ge=1, le=KEEP_DAYS)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 
 Version = Literal[1]
@@ -74,6 +78,7 @@ class Send(Struct, frozen=True, omit_defaults=True):
         basis: what made tracking it lawful when it was sent; None where the sender did not say.
         sender_network, sender_agent: what the sender sent from, as a hit would show it (a network
             such as `203.0.113.0/24`, a User-Agent), so that the sender's own opens are told.
+        keep_days: how many days after `sent_at` it is tracked; later hits give no event.
     """
 
     message_id: Id
@@ -90,6 +95,7 @@ class Send(Struct, frozen=True, omit_defaults=True):
     basis: LawfulBasis | None = None
     sender_network: Annotated[str, Meta(max_length=64)] = ""
     sender_agent: Annotated[str, Meta(max_length=512)] = ""
+    keep_days: KeepDays = KEEP_DAYS
     v: Version = 1
 
     def __post_init__(self) -> None:
@@ -260,6 +266,8 @@ class TrackedSend(Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         sender_agent: the family of the sender's agent (`mailwake_enricher.rules`).
+        keep_days: of the send; 0 for `KEEP_DAYS`, since an array has every item written in every
+            row, and so the usual one is the shortest.
     """
 
     tenant: Tenant
@@ -273,6 +281,7 @@ class TrackedSend(Struct, frozen=True, array_like=True, gc=False):
     tag: Tag | None
     sender_network: str = ""
     sender_agent: str = ""
+    keep_days: Annotated[int, Meta(ge=0, le=KEEP_DAYS)] = 0
 
 
 class Mark(Struct, array_like=True, gc=False):
@@ -416,6 +425,8 @@ class Preference(Struct, frozen=True, omit_defaults=True):
         at: when they were last changed.
         opens, clicks: whether the user wants open and link tracking.
         notifications: whether alerts are wanted.
+        notifications_at: when that was last switched, so that what was told before it is judged by
+            what held then; 0 when it never was.
         last: the toggles of the last mail for which the user set them; they are the default of the
             next until the switches are changed, which clears them.
     """
@@ -427,6 +438,7 @@ class Preference(Struct, frozen=True, omit_defaults=True):
     clicks: bool = True
     notifications: bool = True
     last: Toggles | None = None
+    notifications_at: Millis = 0
     v: Version = 1
 
 
@@ -438,12 +450,15 @@ class Policy(Struct, frozen=True, omit_defaults=True):
         ceiling: the most that any user of the tenant may track.
         basis: what makes tracking lawful. As long as it is consent, a recipient who has not been
             asked is not tracked; with any other, one who has not objected is.
+        retention_days: how many days after it was sent a mail is tracked. Each send carries its
+            own (`Send.keep_days`): a change holds for the mails that are sent after it.
     """
 
     tenant: Tenant
     at: Millis
     ceiling: Ceiling = "identified"
     basis: LawfulBasis = "consent"
+    retention_days: KeepDays = KEEP_DAYS
     v: Version = 1
 
 

@@ -22,6 +22,21 @@ EDGE_QUEUED = Gauge("mailwake_edge_queued_hits", "Hits that Kafka has not acknow
 EDGE_PRODUCE_SECONDS = Histogram(
     "mailwake_edge_produce_seconds", "From the answer to Kafka's acknowledgement", buckets=_SECONDS
 )
+EDGE_UNSAFE = Counter(
+    "mailwake_edge_unsafe_total", "Hits answered before the spool had them", ["reason"]
+)
+EDGE_SPOOL_BYTES = Gauge("mailwake_edge_spool_bytes", "Bytes of the spool that are not yet deleted")
+EDGE_SPOOL_READ = Counter(
+    "mailwake_edge_spool_read_total", "Hits read back from the spool, on their way to Kafka"
+)
+EDGE_SPOOL_DAMAGED = Counter(
+    "mailwake_edge_spool_damaged_total", "Places of the spool that could not be read"
+)
+EDGE_SPOOL_COMMIT_SECONDS = Histogram(
+    "mailwake_edge_spool_commit_seconds",
+    "From taking hits until they are safe",
+    buckets=(0.0001, 0.00025, 0.0005, *_SECONDS),
+)
 EDGE_ASN_BUILT = Gauge(
     "mailwake_edge_asn_built_seconds", "When the ASN file in use was built (Unix time)"
 )
@@ -32,6 +47,7 @@ ENRICHER_REJECTED = Counter(
     "mailwake_enricher_rejected_total", "Values that went to a reject topic", ["topic", "reason"]
 )
 ENRICHER_DROPPED = Counter("mailwake_enricher_dropped_total", "Hits that gave no event", ["reason"])
+ENRICHER_RULES = Gauge("mailwake_enricher_rules_version", "The rule set that the worker judges by")
 ENRICHER_EVENTS = Counter("mailwake_enricher_events_total", "Events emitted", ["kind", "verdict"])
 ENRICHER_WAITING = Gauge("mailwake_enricher_waiting_tracks", "Tracks whose hits wait for a send")
 ENRICHER_UNMATCHED = Counter(
@@ -66,11 +82,11 @@ API_REQUESTS = Counter("mailwake_api_requests_total", "Calls answered", ["endpoi
 API_SECONDS = Histogram(
     "mailwake_api_seconds", "From a call to its answer", ["endpoint"], buckets=_SECONDS
 )
-API_ALERTS_KEPT = Gauge("mailwake_api_alerts", "Alerts kept in memory")
-API_READERS = Gauge("mailwake_api_alert_readers", "Streams of alerts that are open")
+API_ALERTS_KEPT = Gauge("mailwake_api_alerts_kept", "Alerts kept in memory")
+API_READERS = Gauge("mailwake_api_readers", "Streams of alerts that are open")
 API_ALERTS_STREAMED = Counter("mailwake_api_alerts_streamed_total", "Alerts sent to streams")
 API_RESYNCS = Counter(
-    "mailwake_api_alert_resyncs_total", "Readers of streams that were told to read the list again"
+    "mailwake_api_resyncs_total", "Readers of streams that were told to read the list again"
 )
 
 # relay

@@ -37,6 +37,7 @@ class Permission:
 
     Attributes:
         basis: what makes it lawful; None when nothing may be tracked.
+        keep_days: for how many days after it is sent.
         refused: of each purpose that may not, why not.
     """
 
@@ -44,6 +45,7 @@ class Permission:
     clicks: bool
     mode: Mode
     basis: LawfulBasis | None
+    keep_days: int
     refused: Mapping[Purpose, Refusal] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -75,7 +77,7 @@ def permit(
         if purpose not in refused
     ):
         basis = "consent"
-    return Permission(opens, clicks, mode, basis, refused)
+    return Permission(opens, clicks, mode, basis, policy.retention_days, refused)
 
 
 def _refusal(

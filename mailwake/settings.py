@@ -103,6 +103,11 @@ def path(value: str) -> Path:
         raise ValueError("must be a path, but begins with the home of an unknown user") from None
 
 
+def path_or_none(value: str) -> Path | None:
+    """A path, or None of the empty text."""
+    return path(value) if value.strip() else None
+
+
 def networks(value: str) -> tuple[Network, ...]:
     """Networks in CIDR form, with commas; may be empty."""
     try:
@@ -196,7 +201,21 @@ class Settings:
         "MAILWAKE_EDGE_QUEUE_HITS",
         "200000",
         whole(1000, 10_000_000),
-        "Most hits the edge holds while Kafka is away; further ones are counted as not kept.",
+        "Most hits the edge holds in memory while Kafka is away; further ones stand in its spool.",
+    )
+    edge_durability: str = setting(
+        "MAILWAKE_EDGE_DURABILITY",
+        "strict",
+        one_of("strict", "relaxed"),
+        "When the edge answers: strict, when the hit stands on the disk of its spool; relaxed, "
+        "when the system has it, which outlives the process and not a power cut.",
+    )
+    edge_spool_mb: int = setting(
+        "MAILWAKE_EDGE_SPOOL_MB",
+        "1024",
+        whole(1, 1_000_000),
+        "The most the spool of the edge may hold, in MiB; hits beyond are answered and counted as "
+        "not kept.",
     )
     trusted_proxies: tuple[Network, ...] = setting(
         "MAILWAKE_TRUSTED_PROXIES",
@@ -311,8 +330,8 @@ class Settings:
         "MAILWAKE_STATE",
         "mailwake-state",
         path,
-        "The folder where an enricher worker keeps tracks, and a relay what it has delivered; one "
-        "folder for each process.",
+        "The folder where an edge keeps its spool, an enricher worker its tracks, and a relay what "
+        "it has delivered; one folder for each process.",
     )
     worker: str = setting(
         "MAILWAKE_WORKER",
@@ -332,6 +351,20 @@ class Settings:
         "86400",
         whole(1, 604_800),
         "How long a hit waits for its send, in seconds, before it goes to hits.unmatched.",
+    )
+    rules: Path | None = setting(
+        "MAILWAKE_RULES",
+        "",
+        path_or_none,
+        "The file with the rule set that the enricher judges by, the same for all workers; empty "
+        "takes the one in the package.",
+    )
+    alert_age_s: int = setting(
+        "MAILWAKE_ALERT_AGE",
+        "86400",
+        whole(1, 31_536_000),
+        "How old an open or click may be, in seconds, when the enricher tells of it, for its "
+        "sender to be alerted; an older one is shown, and rings no bell.",
     )
     loader_rows: int = setting(
         "MAILWAKE_LOADER_ROWS", "50000", whole(1, 1_000_000), "Most rows in one insert."
@@ -430,7 +463,10 @@ def to_environ(settings: Settings) -> dict[str, str]:
     environ: dict[str, str] = {}
     for field in dataclasses.fields(Settings):
         value = getattr(settings, field.name)
-        as_text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if isinstance(value, tuple):
+            as_text = ",".join(map(str, value))
+        else:
+            as_text = "" if value is None else str(value)
         environ[field.metadata["name"]] = as_text
     return environ
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mailwake import contracts, ids
-from mailwake.contracts import Display, LawfulBasis, Mode, Party, Send
+from mailwake.contracts import KEEP_DAYS, Display, LawfulBasis, Mode, Party, Send
 from mailwake.errors import ConfigError, MailwakeError
 from mailwake.keyring import Keyring
 from mailwake.mime import Headers, addresses, decode_words, read_mail
@@ -89,6 +89,7 @@ class _Wanted:
     footer: str | None
     sender_network: str
     sender_agent: str
+    keep_days: int
 
 
 class Tracker:
@@ -128,6 +129,7 @@ class Tracker:
         footer: str | None = None,
         sender_network: str = "",
         sender_agent: str = "",
+        keep_days: int = KEEP_DAYS,
     ) -> Instrumented:
         """Instruments one mail. Old tracking of ours in it is undone first.
 
@@ -144,7 +146,8 @@ class Tracker:
         `sender_network` and `sender_agent` tell where the sender sent from, so that the sender's
         own opens are told from the recipients': the network of the sender's address
         (`mailwake.networks.cut`), and the mail program or browser. In mode anonymous they are left
-        out of the send.
+        out of the send. `keep_days` is how many days after it is sent the mail is tracked, 1 to
+        180.
 
         Raises MailwakeError when `message` is no e-mail at all, when a recipient given is no
         address, when there are more than 10,000 of them, and when another argument cannot stand in
@@ -169,6 +172,7 @@ class Tracker:
             footer=footer,
             sender_network=sender_network,
             sender_agent=sender_agent,
+            keep_days=keep_days,
         )
         try:
             token = self._token(wanted, report)
@@ -199,6 +203,7 @@ class Tracker:
         footer: str | None = None,
         sender_network: str = "",
         sender_agent: str = "",
+        keep_days: int = KEEP_DAYS,
         subject: str = "",
         of: InstrumentedText | None = None,
     ) -> InstrumentedText:
@@ -210,7 +215,7 @@ class Tracker:
         parties = _parties(None, recipients)
         wanted = _Wanted(
             *(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer),
-            *(sender_network, sender_agent),
+            *(sender_network, sender_agent, keep_days),
         )
         return self._instrument_text(html, wanted, subject, of, plain=False)
 
@@ -230,6 +235,7 @@ class Tracker:
         footer: str | None = None,
         sender_network: str = "",
         sender_agent: str = "",
+        keep_days: int = KEEP_DAYS,
         subject: str = "",
         of: InstrumentedText | None = None,
     ) -> InstrumentedText:
@@ -237,7 +243,7 @@ class Tracker:
         parties = _parties(None, recipients)
         wanted = _Wanted(
             *(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer),
-            *(sender_network, sender_agent),
+            *(sender_network, sender_agent, keep_days),
         )
         return self._instrument_text(text, wanted, subject, of, plain=True)
 
@@ -391,6 +397,7 @@ class Tracker:
             basis=wanted.basis,
             sender_network=network,
             sender_agent=agent,
+            keep_days=wanted.keep_days,
         )
         display = Display(
             message_id=send.message_id,

@@ -73,7 +73,7 @@ class Relay:
         """Makes the topics and the tenant's policy."""
         await apply_topics(self.settings)
         producer = await start_producer(self.settings, client_id="test")
-        policy = Policy(TENANT, at=1, basis=basis)
+        policy = Policy(TENANT, at=1, basis=basis, retention_days=90)
         await producer.send_and_wait(
             self.settings.topic("policies"), POLICY.encode(policy), key=TENANT.encode()
         )

@@ -43,7 +43,10 @@ class Service:
         self.name = name
         self.log = log
         self.ops_port = free_port()
-        self._environ = os.environ | to_environ(replace(settings, ops_port=self.ops_port))
+        settings = replace(settings, ops_port=self.ops_port)
+        if name == "edge":  # one may be started beside another
+            settings = replace(settings, state=log.with_suffix(".state"))
+        self._environ = os.environ | to_environ(settings)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> None:

@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from bench.quality.arrival import Arrival
+from bench.quality.arrival import Arrival, View, numbers_seen
 from bench.quality.enriched import enrich
 from bench.quality.parameters import read_parameters
 from bench.quality.report import measures, report
@@ -22,11 +23,12 @@ PARTITIONS = 8
 RESULTS = Path(__file__).parents[1] / "results" / "quality.json"
 
 
-def run(seed: int, count: int) -> Score:
+def run(seed: int, count: int, view: View = "all") -> Score:
     """The score of one seed's mails."""
     parameters = read_parameters(seed)
+    numbers = numbers_seen(view, parameters.networks)
     sent = list(mails(parameters, seed, count))
-    arrival = Arrival(parameters.transport, PARTITIONS, seed)
+    arrival = Arrival(parameters.transport, PARTITIONS, seed, numbers)
     enriched = enrich(arrival.records(sent), PARTITIONS)
     return score(sent, arrival.labels, enriched, parameters.burst)
 
@@ -40,18 +42,25 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--mails", type=int, default=MAILS, help="mails of each (default %(default)s)"
     )
+    parser.add_argument("--first", type=int, default=1, help="the first seed (default %(default)s)")
+    parser.add_argument(
+        "--networks",
+        choices=get_args(View),
+        default="all",
+        help="what the edge knows of networks (default %(default)s)",
+    )
     wanted = parser.parse_args(argv)
     if wanted.seeds < 1 or wanted.mails < 1:
         parser.error("--seeds and --mails are at least 1")
-    seeds = range(1, wanted.seeds + 1)
+    seeds = range(wanted.first, wanted.first + wanted.seeds)
     began = time.perf_counter()
     scores = []
     for seed in seeds:
-        print(f"simulating seed {seed} of {wanted.seeds} …", file=sys.stderr, flush=True)
-        scores.append(run(seed, wanted.mails))
+        print(f"simulating seed {seed} of {seeds[0]} to {seeds[-1]} …", file=sys.stderr, flush=True)
+        scores.append(run(seed, wanted.mails, wanted.networks))
     print(report(scores, seeds))
     print(f"\n{time.perf_counter() - began:.0f} s")
-    if (wanted.seeds, wanted.mails) == (SEEDS, MAILS):
+    if wanted == parser.parse_args([]):
         RESULTS.parent.mkdir(exist_ok=True)
         rows = [measure.as_dict() for measure in measures(scores)]
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")

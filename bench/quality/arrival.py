@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bench.quality.chance import along
 from bench.quality.mail import Fetch, Mail
-from bench.quality.parameters import Transport
+from bench.quality.parameters import Networks, Transport
 from bench.quality.traffic import START
 from mailwake.contracts import HIT, SEND, Hit
 from mailwake.ids import partitioner
@@ -21,6 +22,21 @@ from mailwake_enricher.process import Record
 
 Labels = dict[str, Fetch]
 """The request behind each hit_id, with its label."""
+
+View = Literal["all", "cloud-unknown", "none", "homes-in-cloud"]
+"""What the edge sees of networks: all as they are; the cloud that gateways use as one that is in no
+catalogue; none, without a file of them; or people's homes in that cloud too."""
+
+_NOBODYS = 64511
+"""An AS number for documentation (RFC 5398)."""
+
+
+def numbers_seen(view: View, networks: Mapping[str, Networks]) -> dict[int, int]:
+    """The AS numbers that the edge sees instead of the true ones, where it sees others."""
+    cloud, homes = networks["cloud"].asn, networks["homes"].asn
+    if view == "none":
+        return {pool.asn: 0 for pool in networks.values()}
+    return {"cloud-unknown": {cloud: _NOBODYS}, "homes-in-cloud": {homes: cloud}}.get(view, {})
 
 
 @dataclass(slots=True)
@@ -36,8 +52,16 @@ class _Lane:
 class Arrival:
     """Makes records of mails; `labels` fills as the records are made."""
 
-    def __init__(self, transport: Transport, partitions: int, seed: int) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        partitions: int,
+        seed: int,
+        numbers: Mapping[int, int] | None = None,
+    ) -> None:
+        """`numbers` are those of `numbers_seen`."""
         self.labels: Labels = {}
+        self._seen_as = numbers or {}
         self._transport = transport
         self._dice = random.Random(f"arrival/{seed}")
         self._partition_of = partitioner(partitions)
@@ -101,7 +125,7 @@ class Arrival:
             agent=fetch.agent,
             referer=fetch.referer,
             purpose=fetch.purpose,
-            asn=fetch.network[1],
+            asn=self._seen_as.get(fetch.network[1], fetch.network[1]),
         )
         self.labels[hit.hit_id] = fetch
         return hit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import pstdev
 from typing import Any
 
 from bench.quality.score import (
@@ -31,9 +32,10 @@ class Measure:
     """A share over all seeds, and its spread.
 
     Attributes:
-        figure: the share over all seeds together; `low` and `high` are the seeds' extremes.
+        figure: the share over all seeds together.
+        low, high, spread: the seeds' extremes and their standard deviation.
         beside: the same of a tracker that believes every hit; None where that makes no sense.
-        aim: what every seed is to reach, at the least; None when there is none.
+        aim: what the share over all seeds is to reach, at the least; None when there is none.
         less: less is better: the aim is at the most.
         of: how many cases the figure is the share of.
     """
@@ -42,6 +44,7 @@ class Measure:
     figure: float
     low: float
     high: float
+    spread: float
     of: int
     beside: float | None = None
     aim: float | None = None
@@ -49,10 +52,18 @@ class Measure:
 
     @property
     def met(self) -> bool | None:
-        """Whether every seed meets the aim; None without one."""
+        """Whether all seeds together meet the aim; None without one."""
+        return self._meets(self.figure)
+
+    @property
+    def met_by_each(self) -> bool | None:
+        """Whether every seed meets the aim by itself, which few cases a seed make hard."""
+        return self._meets(self.high if self.less else self.low)
+
+    def _meets(self, figure: float) -> bool | None:
         if self.aim is None:
             return None
-        return self.high <= self.aim if self.less else self.low >= self.aim
+        return figure <= self.aim if self.less else figure >= self.aim
 
     def as_dict(self) -> dict[str, Any]:
         """For bench/results/quality.json: the fields of latest.json (`bench.row`), then its own."""
@@ -66,8 +77,10 @@ class Measure:
             "less": self.less,
             "ratio": round(self.figure / self.beside, 3) if self.beside else None,
             "met": self.met,
+            "met_by_each": self.met_by_each,
             "low": round(self.low, 4),
             "high": round(self.high, 4),
+            "spread": round(self.spread, 4),
             "of": self.of,
         }
 
@@ -107,7 +120,8 @@ def _measure(
     less: bool = False,
 ) -> Measure:
     low, high = min(each, default=0.0), max(each, default=0.0)
-    return Measure(name, share.value, low, high, share.whole, beside, aim, less)
+    spread = pstdev(each) if each else 0.0
+    return Measure(name, share.value, low, high, spread, share.whole, beside, aim, less)
 
 
 def report(scores: Sequence[Score], seeds: Sequence[int]) -> str:
@@ -136,16 +150,24 @@ def report(scores: Sequence[Score], seeds: Sequence[int]) -> str:
     )
 
 
+_YES_NO = {True: "yes", False: "no", None: ""}
+
+
 def _measures_table(found: Sequence[Measure]) -> str:
-    head = ["", "today", "seeds from", "to", "aim", "met", "of", "believing every hit"]
+    head = [
+        *("", "today", "seeds from", "to", "±", "aim", "met", "by each seed", "of"),
+        "believing every hit",
+    ]
     lines = [
         [
             each.stage,
             percent(each.figure),
             percent(each.low),
             percent(each.high),
+            f"{each.spread:.1%}",
             "" if each.aim is None else _aim(each),
-            {True: "yes", False: "no", None: ""}[each.met],
+            _YES_NO[each.met],
+            _YES_NO[each.met_by_each],
             f"{each.of:,}",
             "" if each.beside is None else percent(each.beside),
         ]

@@ -186,7 +186,8 @@ def score(mails: Sequence[Mail], labels: Labels, enriched: Enriched, burst: Burs
 
 def judge(events: Sequence[Event], labels: Labels) -> Judged:
     """What a mail's events say of its requests."""
-    alerts = [alert for alert in map(alert_of, events) if isinstance(alert, Alert)]
+    told = [alert_of(event, event.at, 0) for event in events]  # each at once, so none is too old
+    alerts = [alert for alert in told if isinstance(alert, Alert)]
     hit_of = {event.event_id: event.hit_id for event in events}
     return Judged(
         seen=[labels[event.hit_id] for event in events],

@@ -10,11 +10,30 @@ import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import CONSENT, EVENT, HIT, SEND, TRACK, Hit, Track, user_key
+from mailwake.contracts import (
+    ALERT,
+    ALERT_READS,
+    CONSENT,
+    EVENT,
+    HIT,
+    SEND,
+    TRACK,
+    Alert,
+    Event,
+    Hit,
+    Track,
+    user_key,
+)
+from mailwake.following import Follower
 from mailwake.keyring import new_keyring
+from mailwake.register import Register
 from mailwake.settings import read_settings
 from mailwake.tokens import Token
 from mailwake.topics import registry
+from mailwake_api.alerts import shown
+from mailwake_api.bell import Bell
+from mailwake_api.connection import Connection
+from mailwake_api.feed import Feed
 from mailwake_edge.app import Edge
 from mailwake_edge.client import Clients
 from mailwake_edge.withdrawn import Withdrawn
@@ -27,6 +46,12 @@ from tests.contract.examples import CODECS, GOOD, INVALID, REASONS, Example, acc
 PARTITIONS = registry()["hits"].partitions
 RULES = Rules(repeat_window_ms=60_000, join_wait_ms=86_400_000, keep_ms=180 * 86_400_000)
 partition_of = ids.partitioner(PARTITIONS)
+
+
+def told_at_once(event: Event) -> Alert | Drop:
+    """What the notifier makes of an event that was told when it happened."""
+    return alert_of(event, event.at, 0)
+
 
 TO_THE_ENRICHER = [each for each in GOOD + INVALID if each.topic in ("sends", "hits")]
 
@@ -91,13 +116,13 @@ def test_from_the_examples_of_sends_and_hits_come_events_and_alerts() -> None:
     hit = {hit.message_id for each in of("hits") for hit in HIT.read(each.data)[0]}
     assert {event.message_id for event in events} == sent & hit
     assert {event.kind for event in events} == {"open", "click"}
-    assert any(not isinstance(alert_of(event), Drop) for event in events)
+    assert any(not isinstance(told_at_once(event), Drop) for event in events)
 
 
 @pytest.mark.parametrize("example", of("events"), ids=str)
 def test_the_notifier_takes_it(example: Example) -> None:
     for event in EVENT.read(example.data)[0]:
-        told = alert_of(event)
+        told = told_at_once(event)
         if isinstance(told, Drop):
             continue
         assert accepts("alert", msgspec.json.decode(CODECS["alert"].encode(told)))
@@ -112,7 +137,7 @@ def test_the_examples_of_alerts_are_what_the_notifier_makes(example: Example) ->
         told
         for each in of("events")
         for event in EVENT.read(each.data)[0]
-        if not isinstance(told := alert_of(event), Drop)
+        if not isinstance(told := told_at_once(event), Drop)
     ]
     if example.name != "revised":  # told by a later revision, which is no example of events
         assert alert in made
@@ -160,6 +185,34 @@ def test_the_edge_takes_it(example: Example) -> None:
     assert sum(map(len, withdrawn.of.values())) == denied
 
 
+@pytest.mark.parametrize(
+    "example", [each for each in GOOD + INVALID if each.topic.startswith("alert")], ids=str
+)
+def test_the_bell_takes_it(example: Example) -> None:
+    """As the followers hand it over; what is shown of an alert is what its record says."""
+    settings = read_settings({})
+    register = Register(settings)
+    bell = Bell(settings, register, Connection(settings, register))
+    follower: Follower[Any] = bell._alerts if example.topic == "alerts" else bell._marks
+    follower._take(b"acme/u-1042", example.data)
+    for key in (b"", b"\xff", b"acme/u-1"):
+        follower._take(key, None)
+    if example.topic == "alert_reads":
+        read = bell.read("acme", "u-1042")
+        assert example.reason or read == {*ALERT_READS.decode(example.data).alert_ids}
+        return
+    assert bell.shown("acme", "u-1042") == []  # the examples are older than a week
+    feed = Feed(10, 10, 7 * 86_400_000)
+    if example.reason is None:
+        alert = ALERT.decode(example.data)
+        assert feed.take(b"key", alert, 0, 0, alert.at)
+        (item,) = feed.of(b"key", alert.at)
+        told = msgspec.to_builtins(shown(item, frozenset({alert.alert_id})))
+        assert told.pop("read") is True
+        assert accepts("alert", told)
+        assert msgspec.convert(told, Alert) == alert
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("mode", ["anonymous", "identified"])
 @pytest.mark.parametrize("kind", ["open", "click"])
@@ -174,7 +227,12 @@ async def test_the_edge_makes_hits_that_keep_their_contract(
     hits: list[Hit] = []
     withdrawn = Withdrawn(read_settings({}))
     withdrawn.follower.caught_up.set()
-    edge = Edge(keyring.open, hits.extend, Clients(()), withdrawn, nothing_else)
+
+    def put(made: list[Hit], answer: Callable[[], None]) -> None:
+        hits.extend(made)
+        answer()
+
+    edge = Edge(keyring.open, put, Clients(()), withdrawn, nothing_else)
     path = f"/{kind[0]}/{keyring.seal(token)}"
     for value in (b"", b"x" * 10_000, bytes(range(128, 256)), "\N{SNOWMAN}".encode()):
         await ask(edge, method, path, value)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from mailwake.contracts import CONSENT, DISPLAY, SEND, Send
+from mailwake.contracts import CONSENT, DISPLAY, PREFERENCE, SEND, Preference, Send, user_key
 from mailwake.ids import message_id_of, now_ms
 from mailwake.keyring import new_keyring, read_keyring
 from mailwake.settings import Settings, read_settings
@@ -18,6 +18,7 @@ from mailwake.topics_apply import apply_topics
 from mailwake_api.bearer import Role
 from mailwake_api.commands import keys_command
 from tests.api import Api, json
+from tests.following import standing
 from tests.running import running
 from tests.topics import read_all
 
@@ -108,6 +109,22 @@ def test_toggles_of_the_last_mail_hold_until_the_switches_change(
         told = json(two.put("/v1/preferences", json=wish))
         assert (told["last"], told["effective"]) == (None, {"opens": True, "clicks": True})
         assert json(one.get("/v1/preferences")) == told
+
+
+def test_when_notifications_were_switched_is_kept(apis: list[Api], tenant: str) -> None:
+    """The notifier judges by it; neither other switches nor toggles move it."""
+    wish = {"opens": True, "clicks": True, "notifications": True}
+    kept: list[Preference] = []
+    with apis[0].client("ben", tenant=tenant) as ben:
+        for change in ({}, {"notifications": False}, {"opens": False}, {"notifications": True}):
+            wish |= change
+            json(ben.put("/v1/preferences", json=wish))
+            json(ben.post("/v1/preferences/toggles", json={"opens": True, "clicks": True}))
+            values = asyncio.run(standing(apis[0].settings, "preferences"))
+            kept.append(PREFERENCE.decode(values[user_key(tenant, "ben")]))
+    never, off, still, on = (each.notifications_at for each in kept)
+    assert never == 0 < off == still < on <= kept[-1].at
+    assert [each.notifications for each in kept] == [True, False, False, True]
 
 
 def test_the_ceiling_cuts_every_wish(apis: list[Api], tenant: str) -> None:

@@ -68,6 +68,8 @@ async def test_every_example_works(kafka: str, clickhouse: str, tmp_path: Path) 
     assert '"last":{"opens":true,"clicks":true}' in told
     assert '"in_force":true' in told
     assert '"wording":"I agree that acme' in told
+    assert '{"alerts":[],"unread":0,"next":null,"last_event_id":"0-0"}' in told
+    assert 'id: 0-0\nevent: unread\ndata: {"unread":0}\n\n' in told
     tracked = (tmp_path / "tracked.eml").read_text()
     assert "/o/" in tracked  # as the page's consent allows, and its query asks
     assert "/c/" in tracked

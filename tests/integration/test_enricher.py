@@ -15,6 +15,7 @@ import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from tests.unit.enricher.values import BROWSER, RULES, hit, last, plain, run, se
 PARTITIONS = 4
 PARTITION_OF = ids.partitioner(PARTITIONS)
 SESSION_S = 15
+DAY_MS = 86_400_000
 AGENTS = (BROWSER, "Mozilla/5.0", "GoogleImageProxy", "curl/8.9", "Outlook-iOS/2.0")
 MOST = 12
 """Most hits of a mail in some minutes; its track remembers more."""
@@ -270,13 +272,19 @@ async def test_sends_and_hits_become_events_and_tracks(
 
 def worker_counts(worker: Service) -> tuple[float, float]:
     """Unmatched and rejected, as the worker's metrics tell."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{worker.ops_port}/metrics", timeout=5) as page:
-        lines = page.read().decode().splitlines()
+    lines = metrics(worker)
 
     def total(name: str) -> float:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{"))
 
     return total("mailwake_enricher_unmatched_total"), total("mailwake_enricher_rejected_total")
+
+
+def metrics(worker: Service) -> list[str]:
+    """What a worker tells Prometheus, by lines."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.ops_port}/metrics", timeout=5) as page:
+        lines: list[str] = page.read().decode().splitlines()
+    return lines
 
 
 async def test_what_is_bad_is_rejected_once_and_the_rest_goes_on(
@@ -495,6 +503,74 @@ async def test_bursts_end_as_if_nothing_had_happened_in_between(
     standing = last(await emitted(settings)).values()
     assert {event.verdict for event in standing if event.network != "192.0.2.0/24"} == {"scanner"}
     assert sum(event.first for event in standing) == len(messages)
+
+
+async def test_a_worker_judges_by_the_rule_file_of_the_settings(
+    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
+) -> None:
+    """A set that takes HEAD requests for a person's; a wrong one is said in one line."""
+    text = (files("mailwake_enricher") / "rules" / "0001.toml").read_text("utf-8")
+    own = replace(settings, rules=tmp_path / "own.toml")
+    (tmp_path / "own.toml").write_text(
+        text.replace("version = 1", "version = 7", 1).replace(
+            "head_request = { scanner = 120 }", "head_request = { scanner = 10 }"
+        )
+    )
+    ledger = Ledger(settings, producer)
+    (message,) = ledger.mails(1)
+    await ledger.put("sends", list(ledger.sends.values()))
+    await ledger.put("hits", [hit(message_id=message, method="HEAD", at=ids.now_ms())])
+    await ledger.flush()
+    with Service("enricher", own, tmp_path / "log") as worker:
+        await done(settings)
+        assert "mailwake_enricher_rules_version 7.0" in metrics(worker)
+        assert worker.stop() == 0
+    assert f"judges by rule set 7 of {own.rules}" in (tmp_path / "log").read_text()
+    (event,) = await emitted(settings)
+    assert (event.verdict, event.rules_version) == ("human", 7)
+
+    (tmp_path / "own.toml").write_text(text.replace("threshold = ", "threshold = 9", 1))
+    wrong = Service("enricher", own, tmp_path / "wrong.log")
+    assert ended(wrong) == 2
+    line = last_line(wrong)
+    assert line.startswith(f"mailwake enricher: the rules {own.rules} cannot be used: ")
+    assert "$.threshold" in line
+    assert line.endswith("unset MAILWAKE_RULES to judge by the rules in the package")
+
+
+async def test_hits_after_the_days_of_their_send_are_counted_and_dropped(
+    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
+) -> None:
+    ledger = Ledger(settings, producer)
+    now = ids.now_ms()
+    short, long = (
+        send(
+            message_id=ids.new_message_id(now - 3 * DAY_MS),
+            sent_at=now - 3 * DAY_MS,
+            keep_days=days,
+        )
+        for days in (2, 180)
+    )
+    hits = [
+        hit(message_id=each.message_id, at=each.sent_at + age)
+        for each in (short, long)
+        for age in (2 * DAY_MS, 2 * DAY_MS + 1)
+    ]
+    await ledger.put("hits", hits[:2])  # before their send
+    await ledger.flush()
+    with Service("enricher", settings, tmp_path / "log") as worker:
+        await done(settings)
+        await ledger.put("sends", [short, long])
+        await ledger.put("hits", hits[2:])
+        await ledger.put("hits", [hit(message_id=short.message_id, at=now)])
+        await ledger.flush()
+        await done(settings)
+        shown = metrics(worker)
+        assert worker.stop() == 0
+    assert 'mailwake_enricher_dropped_total{reason="too_late"} 2.0' in shown
+    told = {event.hit_id for event in await emitted(settings)}
+    # The last is a repeat of the one a millisecond before it.
+    assert told == {hits[0].hit_id, hits[2].hit_id}
 
 
 async def test_a_worker_says_why_it_cannot_start(

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 import urllib.request
 import uuid
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import ALERT, EVENT, PERSON, Alert, Event, Kind, Verdict, user_key
+from mailwake.contracts import (
+    ALERT,
+    EVENT,
+    PERSON,
+    PREFERENCE,
+    Alert,
+    Event,
+    Kind,
+    Preference,
+    Verdict,
+    user_key,
+)
 from mailwake.kafka import start_producer
 from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
 from mailwake_local.kafka import LocalKafka
+from tests.following import put
 from tests.running import Service
 from tests.topics import lag, read_all, rewind
 
 VERDICTS: tuple[Verdict, ...] = ("human", "proxy", "prefetch", "scanner", "self")
-SENT_AT = 1_767_225_600_000
+SENT_AT = ids.now_ms() - 60_000
+DAY_MS = 86_400_000
 PARTITIONS = 4
 
 
@@ -73,8 +88,12 @@ def told(some: list[Event]) -> set[str]:
     }
 
 
-async def publish(settings: Settings, some: list[Event], *values: bytes | None) -> None:
-    """Events as batch records of up to 50 of a partition, and then the values as they are."""
+async def publish(
+    settings: Settings, some: list[Event], *values: bytes | None, told_at: int | None = None
+) -> None:
+    """Events as batch records of up to 50 of a partition, and then the values as they are; told
+    at a time (ms), or now.
+    """
     partition_of = ids.partitioner(PARTITIONS)
     producer = await start_producer(settings, client_id="test")
     try:
@@ -85,7 +104,10 @@ async def publish(settings: Settings, some: list[Event], *values: bytes | None) 
             for start in range(0, len(part), 50):
                 chunk = part[start : start + 50]
                 await producer.send(
-                    settings.topic("events"), EVENT.encode_many(chunk), partition=partition
+                    settings.topic("events"),
+                    EVENT.encode_many(chunk),
+                    partition=partition,
+                    timestamp_ms=told_at,
                 )
         for value in values:
             await producer.send(settings.topic("events"), value, key=b"key")
@@ -196,6 +218,74 @@ async def test_a_replay_from_the_start_gives_no_new_alert(
     assert {ALERT.encode(alert) for alert in after} == {ALERT.encode(alert) for alert in before}
 
 
+async def test_what_was_old_when_it_was_told_rings_no_bell_whenever_it_is_read(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The same acts of three days ago: told then they alert, though read now; told now they do not,
+    as when they are judged anew; and a replay says the same.
+    """
+    then = ids.now_ms() - 3 * DAY_MS
+    in_time, late, anew = (
+        [msgspec.structs.replace(each, at=then) for each in events(100)] for _ in range(3)
+    )
+    await publish(settings, in_time, told_at=then + DAY_MS)
+    await publish(settings, late, told_at=then + DAY_MS + 1)
+    await publish(settings, anew)
+    expected, too_old = told(in_time), told(late) | told(anew)
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await caught_up(settings)
+        shown = metric(notifier, 'mailwake_notifier_dropped_total{reason="too_old"}')
+        assert notifier.stop() == 0
+    assert shown == len(too_old)
+    assert {alert.alert_id for alert in await alerts(settings)} == expected
+    await rewind(settings, "notifier", "events")
+    longer = dataclasses.replace(settings, alert_age_s=4 * 86_400)
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await caught_up(settings)
+        assert notifier.stop() == 0
+    found = await alerts(settings)
+    assert Counter(alert.alert_id for alert in found) == dict.fromkeys(expected, 2)
+    await rewind(settings, "notifier", "events")
+    with Service("notifier", longer, tmp_path / "log"):
+        await caught_up(settings)
+    assert {alert.alert_id for alert in await alerts(settings)} == expected | too_old
+
+
+async def test_who_has_switched_alerts_off_gets_none_and_a_replay_says_the_same(
+    settings: Settings, tmp_path: Path
+) -> None:
+    now = ids.now_ms()
+
+    async def switch(user: str, notifications: bool, at: int) -> None:
+        preference = Preference("acme", user, at, notifications=notifications, notifications_at=at)
+        await put(
+            settings, "preferences", [(user_key("acme", user), PREFERENCE.encode(preference))]
+        )
+
+    before, after = events(300), events(300)
+    await publish(settings, before, told_at=now - 2000)
+    await switch("u-1", False, now - 1000)
+    await switch("u-2", True, now - 1000)
+    expected = told([each for each in before if each.user != "u-2"])
+    expected |= told([each for each in after if each.user != "u-1"])
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await publish(settings, after, told_at=now)
+        await caught_up(settings)
+        assert {alert.alert_id for alert in await alerts(settings)} == expected
+        # One that was switched off just before is known at the next event.
+        for turn in range(10):
+            await switch("u-3", False, ids.now_ms())
+            more = [each for each in events(20) if each.user in ("u-3", "u-4")]
+            await publish(settings, more, told_at=ids.now_ms())
+            expected |= told([each for each in more if each.user != "u-3"])
+            await caught_up(settings)
+            assert {alert.alert_id for alert in await alerts(settings)} == expected, turn
+            await switch("u-3", True, ids.now_ms())
+        shown = metric(notifier, 'mailwake_notifier_dropped_total{reason="not_wanted"}')
+        assert shown >= len(told(before) | told(after)) - len(expected)
+        assert notifier.stop() == 0
+
+
 async def test_told_to_stop_it_finishes_what_it_took(settings: Settings, tmp_path: Path) -> None:
     """After SIGTERM every alert is there once: what was sent was committed."""
     some = events(20_000)
@@ -270,7 +360,8 @@ async def test_without_topics_it_says_what_to_do(kafka: str, tmp_path: Path) -> 
         each for each in notifier.log.read_text().splitlines() if each.startswith("mailwake notif")
     ]
     assert line == (
-        f"mailwake notifier: Kafka at {kafka} has no topic nobody.events, nobody.alerts; run "
+        f"mailwake notifier: Kafka at {kafka} has no topic nobody.events, nobody.alerts, "
+        "nobody.preferences; run "
         "`mailwake topics apply`"
     )
     assert "Traceback" not in notifier.log.read_text()

@@ -97,13 +97,14 @@ class Mails:
         self.hits: list[Hit] = []
         self._stream = HitStream()
 
-    def some_sends(self, count: int) -> list[Send]:
+    def some_sends(self, count: int, keep_days: int = 180) -> list[Send]:
         made = [
             send(
                 message_id=new_message_id(self.now + number),
                 tenant=self.dice.choice(("acme", "beta")),
                 user=self.dice.choice(("u1", "u2", "u3")),
                 sent_at=self.now,
+                keep_days=keep_days,
             )
             for number in range(count)
         ]
@@ -308,6 +309,23 @@ async def test_verdicts_turn_as_the_dry_run_said_and_a_second_run_finds_nothing(
         for each, (_, revision) in verdicts(settings).items()
         if each in stood
     )
+
+
+async def test_hits_after_the_days_of_their_send_are_not_judged(
+    settings: Settings, services: tuple[Service, Service], rules: Path
+) -> None:
+    mails = Mails(settings)
+    sends = mails.some_sends(40, keep_days=2)
+    await mails.put("sends", sends)
+    await mails.put("hits", mails.some_hits(sends, 200))
+    await loaded(settings)
+    check(settings, mails, RULES)
+    kept = ask(settings, "SELECT uniqExact(message_id), min(keep_days), max(keep_days) FROM sends")
+    assert kept == [(40, 2, 2)]
+    told = await reclassify(settings, rules)
+    assert told.changed_events > 0
+    assert told.strangers == 0, "they were never joined, but the rules would not join them either"
+    check(settings, mails, with_rules(rules))
 
 
 async def test_hits_that_come_meanwhile_are_neither_lost_nor_contradicted(

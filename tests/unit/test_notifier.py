@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import PERSON, Alert, Event, Verdict
-from mailwake_notifier.decide import Drop, alert_of
+from mailwake.contracts import PERSON, Alert, Event, Preference, Verdict
+from mailwake_notifier.decide import Drop, alert_of, wanted
 
 EVENT = Event(
     event_id=ids.event_id("1" * 32, "click"),
@@ -32,8 +32,16 @@ EVENT = Event(
 )
 
 
+DAY_MS = 86_400_000
+
+
+def told(event: Event) -> Alert | Drop:
+    """What comes of an event that was told two seconds after it happened."""
+    return alert_of(event, event.at + 2000, DAY_MS)
+
+
 def test_a_persons_first_is_told() -> None:
-    assert alert_of(EVENT) == Alert(
+    assert told(EVENT) == Alert(
         alert_id=ids.alert_id(EVENT.event_id, "acme", "u-1042"),
         revision=1,
         event_id=EVENT.event_id,
@@ -55,17 +63,17 @@ def test_a_persons_first_is_told() -> None:
 
 @pytest.mark.parametrize("verdict", ["human", "proxy", "prefetch", "scanner", "self"])
 def test_only_persons_are_told(verdict: Verdict) -> None:
-    told = alert_of(msgspec.structs.replace(EVENT, verdict=verdict))
-    assert isinstance(told, Alert) == (verdict in PERSON)
-    assert isinstance(told, Alert) or told is Drop.NOT_A_PERSON
+    made = told(msgspec.structs.replace(EVENT, verdict=verdict))
+    assert isinstance(made, Alert) == (verdict in PERSON)
+    assert isinstance(made, Alert) or made is Drop.NOT_A_PERSON
 
 
 def test_what_is_not_first_is_not_told() -> None:
-    assert alert_of(msgspec.structs.replace(EVENT, first=False)) is Drop.NOT_FIRST
+    assert told(msgspec.structs.replace(EVENT, first=False)) is Drop.NOT_FIRST
 
 
 def test_a_revision_replaces_the_same_alert() -> None:
-    first, later = alert_of(EVENT), alert_of(msgspec.structs.replace(EVENT, revision=2))
+    first, later = told(EVENT), told(msgspec.structs.replace(EVENT, revision=2))
     assert isinstance(first, Alert)
     assert isinstance(later, Alert)
     assert later == msgspec.structs.replace(first, revision=2)
@@ -73,19 +81,49 @@ def test_a_revision_replaces_the_same_alert() -> None:
 
 def test_a_revision_to_a_machine_is_not_told() -> None:
     revised = msgspec.structs.replace(EVENT, revision=2, verdict="scanner", first=False)
-    assert alert_of(revised) is Drop.NOT_A_PERSON
+    assert told(revised) is Drop.NOT_A_PERSON
 
 
 def test_an_alert_says_neither_network_nor_agent() -> None:
-    told = alert_of(EVENT)
-    assert isinstance(told, Alert)
-    said = msgspec.json.encode(told)
+    made = told(EVENT)
+    assert isinstance(made, Alert)
+    said = msgspec.json.encode(made)
     assert EVENT.network.encode() not in said
     assert EVENT.agent.encode() not in said
 
 
 def test_users_of_one_event_have_alerts_of_their_own() -> None:
-    one, other = alert_of(EVENT), alert_of(msgspec.structs.replace(EVENT, user="u-7"))
+    one, other = told(EVENT), told(msgspec.structs.replace(EVENT, user="u-7"))
     assert isinstance(one, Alert)
     assert isinstance(other, Alert)
     assert one.alert_id != other.alert_id
+
+
+@pytest.mark.parametrize("age", [-60_000, 0, DAY_MS, DAY_MS + 1, 60 * DAY_MS])
+def test_what_was_old_when_it_was_told_is_no_news(age: int) -> None:
+    """As what is judged anew or replayed; a clock may also be behind the edge's."""
+    made = alert_of(EVENT, EVENT.at + age, DAY_MS)
+    assert made == (told(EVENT) if age <= DAY_MS else Drop.TOO_OLD)
+
+
+def test_only_what_would_have_been_told_counts_as_too_old() -> None:
+    scanned = msgspec.structs.replace(EVENT, verdict="scanner")
+    repeated = msgspec.structs.replace(EVENT, repeat=True)
+    old = EVENT.at + 60 * DAY_MS
+    assert alert_of(scanned, old, DAY_MS) is Drop.NOT_A_PERSON
+    assert alert_of(repeated, old, DAY_MS) is Drop.TOLD_OTHERWISE
+
+
+def test_alerts_are_wanted_as_the_switch_stood_when_it_was_told() -> None:
+    never, on, off = (
+        Preference("acme", "ben", 0),
+        Preference("acme", "ben", 500, notifications_at=100),
+        Preference("acme", "ben", 500, notifications=False, notifications_at=100),
+    )
+    assert [wanted(never, at) for at in (0, 99, 100, 900)] == [True] * 4
+    assert [wanted(on, at) for at in (0, 99, 100, 900)] == [False, False, True, True]
+    assert [wanted(off, at) for at in (0, 99, 100, 900)] == [True, True, False, False]
+
+
+def test_an_off_without_a_time_holds_for_all() -> None:
+    assert not wanted(Preference("acme", "ben", 500, notifications=False), 0)

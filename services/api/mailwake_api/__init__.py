@@ -1,1 +1,1 @@
-"""The HTTP API: preferences, policies, consents, sends, and the page where consent is withdrawn."""
+"""The HTTP API: preferences, policies, consents, sends, alerts, and the withdrawal page."""

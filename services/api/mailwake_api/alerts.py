@@ -8,16 +8,17 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
-from mailwake.contracts import Alert, Id, Millis, User
+from mailwake.contracts import Alert, Id, Millis
 from mailwake_api.bell import PER_USER
 from mailwake_api.call import Call, as_json
 from mailwake_api.feed import Item
+from mailwake_api.preferences import ForUser
 from mailwake_api.problems import Problem
 
 Cursor = Annotated[str, Meta(pattern="^[0-9]{1,13}-[0-9a-f]{32}$(?!\\n)")]
 
 
-class Listed(Struct, frozen=True, forbid_unknown_fields=True):
+class Listed(ForUser, frozen=True, forbid_unknown_fields=True):
     """Which alerts.
 
     Attributes:
@@ -27,7 +28,6 @@ class Listed(Struct, frozen=True, forbid_unknown_fields=True):
         limit: so many at most.
     """
 
-    user: User | None = None
     unread: bool = False
     cursor: Cursor | None = None
     limit: Annotated[int, Meta(ge=1, le=PER_USER)] = 50
@@ -83,16 +83,6 @@ class Unread(Struct, frozen=True):
     """How many alerts are not read."""
 
     unread: int
-
-
-class WhoseAlerts(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom a platform acts for.
-
-    Attributes:
-        user: named by a token of role platform, and by no other.
-    """
-
-    user: User | None = None
 
 
 _SHOWN = msgspec.json.Decoder(Shown)

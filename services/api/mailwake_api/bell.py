@@ -107,8 +107,12 @@ class Bell:
 
     def unread(self, tenant: str, user: str) -> int:
         """How many alerts the user may see and has not read."""
-        read = self.read(tenant, user)
-        return sum(item.alert_id not in read for item in self.shown(tenant, user))
+        key = user_key(tenant, user)
+        read = self._reads.of(key)
+        return sum(
+            item.alert_id not in read and self._may_be_seen(tenant, item)
+            for item in self._feed.standing(key, now_ms())
+        )
 
     def here(self, tenant: str, user: str) -> Place:
         """The place that the user's alerts have come to."""
@@ -137,7 +141,7 @@ class Bell:
             await self._marks.current()
             with self._reads.watching(key) as seen:
                 for _ in range(_ATTEMPTS):
-                    standing = {item.alert_id for item in self._feed.of(key, now_ms())}
+                    standing = {item.alert_id for item in self._feed.standing(key, now_ms())}
                     wanted = seen.union(self._reads.of(key), alert_ids) & standing
                     if wanted <= self._reads.of(key):
                         return

@@ -16,7 +16,7 @@ from mailwake_api import (
     stream,
     withdrawal,
 )
-from mailwake_api.alerts import Alerts, Listed, Reading, Unread, WhoseAlerts
+from mailwake_api.alerts import Alerts, Listed, Reading, Unread
 from mailwake_api.call import Endpoint
 from mailwake_api.consents import Consents, RecordedAll, Statements, Whom
 from mailwake_api.contacts import Contact, ContactQuery
@@ -254,7 +254,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Mark alerts as read",
         who="user",
         handler=alerts.mark_read,
-        asks=WhoseAlerts,
+        asks=ForUser,
         takes=Reading,
         gives=Unread,
         says={200: "How many are unread now."},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -63,6 +64,10 @@ class Item(Struct, frozen=True, gc=False):
         return self.at, self.alert_id
 
 
+_RANK = attrgetter("at", "alert_id")
+_OFFSET = attrgetter("offset")
+
+
 class _Box:
     """The alerts of one user, and up to where some that were told are left out."""
 
@@ -112,7 +117,7 @@ class Feed:
             ALERT.encode(alert),
         )
         if known is None and len(box.items) >= self._per_user:
-            oldest = min(box.items.values(), key=lambda each: each.rank)
+            oldest = min(box.items.values(), key=_RANK)
             if item.rank < oldest.rank:
                 return False
             del box.items[oldest.alert_id]
@@ -124,24 +129,24 @@ class Feed:
         self._forget(now)
         return True
 
+    def standing(self, key: bytes, now: int) -> list[Item]:
+        """A user's alerts, in no order."""
+        box = self._boxes.get(key)
+        oldest = now - self._keep_ms
+        return [item for item in box.items.values() if item.at > oldest] if box else []
+
     def of(self, key: bytes, now: int) -> list[Item]:
         """A user's alerts, newest first."""
-        box = self._boxes.get(key)
-        if box is None:
-            return []
-        oldest = now - self._keep_ms
-        items = [item for item in box.items.values() if item.at > oldest]
-        items.sort(key=lambda item: item.rank, reverse=True)
-        return items
+        return sorted(self.standing(key, now), key=_RANK, reverse=True)
 
     def since(self, key: bytes, after: Place, now: int) -> list[Item]:
         """A user's alerts that were told, or told anew, after a place, in that order."""
         items = [
             item
-            for item in self.of(key, now)
+            for item in self.standing(key, now)
             if item.partition == after.partition and item.offset >= after.offset
         ]
-        items.sort(key=lambda item: item.offset)
+        items.sort(key=_OFFSET)
         return items
 
     def missed(self, key: bytes, after: Place) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from mailwake.contracts import Ceiling, Millis, Preference, Toggles, User, user_key
@@ -67,17 +68,20 @@ async def put(call: Call) -> Response:
     """Sets the switches. A wish above the ceiling is kept; the ceiling cuts what comes of it."""
     switches: Switches = call.body
     user = call.user(call.asked.user)
-    wish = Preference(
-        call.caller.tenant,
-        user,
-        now_ms(),
-        switches.opens,
-        switches.clicks,
-        switches.notifications,
-    )
     async with call.parts.locks.of(user_key(call.caller.tenant, user)):
         await call.parts.register.current()
-        conditions.check(call.request, _shown(call, _found(call, user)))
+        known = _found(call, user)
+        conditions.check(call.request, _shown(call, known))
+        switched = switches.notifications != known.notifications
+        wish = Preference(
+            call.caller.tenant,
+            user,
+            now_ms(),
+            switches.opens,
+            switches.clicks,
+            switches.notifications,
+            notifications_at=now_ms() if switched else known.notifications_at,
+        )
         async with call.parts.connection.writing():
             await call.parts.register.write_preference(wish)
     return conditions.answer(call.request, _shown(call, wish))
@@ -90,15 +94,7 @@ async def put_toggles(call: Call) -> Response:
     async with call.parts.locks.of(user_key(call.caller.tenant, user)):
         await call.parts.register.current()
         known = _found(call, user)
-        noted = Preference(
-            known.tenant,
-            known.user,
-            now_ms(),
-            known.opens,
-            known.clicks,
-            known.notifications,
-            toggles,
-        )
+        noted = replace(known, at=now_ms(), last=toggles)
         async with call.parts.connection.writing():
             await call.parts.register.write_preference(noted)
     return conditions.answer(call.request, _shown(call, noted))

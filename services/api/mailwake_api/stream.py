@@ -19,10 +19,11 @@ from starlette.types import Receive, Scope, Send
 from mailwake.contracts import User
 from mailwake.errors import UnavailableError
 from mailwake.metrics import API_ALERTS_STREAMED, API_RESYNCS
-from mailwake_api.alerts import Unread, WhoseAlerts, shown
+from mailwake_api.alerts import Unread, shown
 from mailwake_api.bell import Bell
 from mailwake_api.call import Call
 from mailwake_api.feed import Place
+from mailwake_api.preferences import ForUser
 from mailwake_api.problems import Problem
 
 HEARTBEAT_S = 15.0
@@ -35,7 +36,7 @@ AT_ONCE = 10
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter for nginx
 
 
-class Resuming(WhoseAlerts, frozen=True, forbid_unknown_fields=True):
+class Resuming(ForUser, frozen=True, forbid_unknown_fields=True):
     """Whose alerts, and from where on.
 
     Attributes:

@@ -15,13 +15,16 @@ from aiokafka import AIOKafkaProducer
 from mailwake.http_server import configure, listen
 from mailwake.kafka import require_topics, start_producer
 from mailwake.keyring import read_keyring
+from mailwake.metrics import EDGE_NOT_KEPT
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
 from mailwake_edge.app import Edge, rest
 from mailwake_edge.asn import AsnFile
 from mailwake_edge.client import Clients, unknown
 from mailwake_edge.publisher import Publisher
+from mailwake_edge.segments import Folder
 from mailwake_edge.server import ANSWER_DEADLINE_S, Protocol, Server
+from mailwake_edge.spool import Spool
 from mailwake_edge.withdrawn import Withdrawn
 
 log = logging.getLogger("mailwake.edge")
@@ -37,7 +40,13 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     keyring = read_keyring(settings.keyring)
     asn_file = AsnFile(Path(settings.asn_file).expanduser()) if settings.asn_file else None
     listener = listen("edge", settings.edge_host, settings.edge_port)
-    publisher = Publisher(settings, partial(connect, settings))
+    spool = Spool(
+        Folder(Path(settings.state).expanduser() / "spool"),
+        most_bytes=settings.edge_spool_mb * 1024 * 1024,
+        strict=settings.edge_durability == "strict",
+        lost=EDGE_NOT_KEPT.labels("spool_failed").inc,
+    )
+    publisher = Publisher(settings, partial(connect, settings), spool)
     withdrawn = Withdrawn(settings)
     clients = Clients(settings.trusted_proxies, asn_file.number if asn_file else unknown)
     edge = Edge(keyring.open, publisher.put, clients, withdrawn, rest(status))

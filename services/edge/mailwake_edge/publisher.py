@@ -1,7 +1,10 @@
 """From the edge to Kafka: hits gathered by partition, published in batches, in order.
 
-A hit goes through two queues. `put` leaves it in the inbox; a moment later (the linger) the inbox
-is dealt to lanes, one a partition. A lane has one record on its way at a time, and takes the next
+A hit is appended to the spool (`mailwake_edge.spool`), where it stays until Kafka has it, and goes
+through two queues in memory. `put` leaves it in the inbox; a moment later (the linger) the inbox is
+dealt to lanes, one a partition. When there is no room in memory, hits stand in the spool alone, and
+are read back from there, in their order, when there is room again; so are those that a process
+before this one left. A lane has one record on its way at a time, and takes the next
 when Kafka has acknowledged that one. So within a partition no hit overtakes another, whatever
 fails and is sent again, and the enricher's memory of seen hits rests on that. Kafka being slow
 makes the records larger, not more.
@@ -15,14 +18,24 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from mailwake.contracts import HIT, Hit
 from mailwake.errors import UnavailableError
 from mailwake.ids import now_ms, partitions_of
 from mailwake.kafka import stop_client
-from mailwake.metrics import EDGE_NOT_KEPT, EDGE_PRODUCE_SECONDS, EDGE_PRODUCED, EDGE_QUEUED
+from mailwake.metrics import (
+    EDGE_NOT_KEPT,
+    EDGE_PRODUCE_SECONDS,
+    EDGE_PRODUCED,
+    EDGE_QUEUED,
+    EDGE_SPOOL_DAMAGED,
+    EDGE_SPOOL_READ,
+    EDGE_UNSAFE,
+)
 from mailwake.settings import Settings
+from mailwake_edge.spool import Batch, Spool
 
 log = logging.getLogger("mailwake.edge")
 
@@ -33,6 +46,7 @@ DRAIN_S = 10.0
 _CLOSE_S = 2.0
 _FOLLOW_S = 10.0
 _RETIRE_S = 300.0
+_ROOM_S = 0.02
 _DEALT_AT_ONCE = 500  # about 2 ms of work; answers go on in between
 _RECORD_BYTES = 900_000  # below the producer's 1 MiB, with what the record has around it
 
@@ -52,8 +66,18 @@ class Producer(Protocol):
         """Ends when what was sent is acknowledged."""
 
 
-_Held = tuple[str, int, bytes]
-"""A hit that waits: message_id, when it was seen, and the hit as JSON."""
+_Held = tuple[str, int, bytes, Batch | None]
+"""A hit that waits: message_id, when it was seen, the hit as JSON, and its place in the spool."""
+
+
+class _Key(msgspec.Struct):
+    """What publishing needs to know of a hit."""
+
+    message_id: str
+    at: int
+
+
+_KEY = msgspec.json.Decoder(_Key)
 
 
 @dataclass(slots=True)
@@ -66,21 +90,27 @@ class _Lane:
 
 
 class Publisher:
-    """Publishes hits to Kafka; holds at most `settings.edge_queue_hits`.
+    """Publishes hits to Kafka; holds at most `settings.edge_queue_hits` in memory.
 
     `start`, then `put` as often as there are hits, then `stop`; all on one event loop. `connect`
     gives a started producer, or raises UnavailableError. Kafka may be away at any time: hits wait.
-    What cannot be kept is counted by reason: queue_full, too_large (a hit that the broker takes in
-    no record), stopped (held when the edge ended).
+    What cannot be kept is counted by reason: spool_full and spool_failed (and there was no room in
+    memory, or what stood in the spool had to go first), too_large (a hit that the broker takes in
+    no record), stopped (held in memory alone when the edge ended).
     """
 
-    def __init__(self, settings: Settings, connect: Callable[[], Awaitable[Producer]]) -> None:
+    def __init__(
+        self, settings: Settings, connect: Callable[[], Awaitable[Producer]], spool: Spool
+    ) -> None:
         self._topic = settings.topic("hits")
         self._linger_s = settings.edge_linger_ms / 1000
         self._batch = settings.edge_batch_hits
         self._most = settings.edge_queue_hits
         self._connect = connect
+        self._spool = spool
+        self._reading = False
         self._held = 0
+        self._unsafe = 0  # of those, how many were never given to the spool
         self._inbox: list[_Held] = []
         self._lanes: list[_Lane] = []
         self._partitions = 0
@@ -98,21 +128,78 @@ class Publisher:
     def start(self) -> None:
         """Begins to connect; hits can be put from now on."""
         self._spawn(self._follow_partitions())
+        if self._spool.has_backlog:
+            log.info("the spool holds hits from before; they go first")
+            self._read_back()
 
-    def put(self, hits: Sequence[Hit]) -> None:
-        """Takes hits. Never waits; those for which there is no room are counted and let go."""
+    def put(self, hits: Sequence[Hit], then: Callable[[], None]) -> None:
+        """Takes hits, and calls `then` when they are safe or cannot be made so. Never waits; those
+        that cannot be kept are counted and let go."""
+        if hits:
+            # As JSON a hit takes a third of the memory.
+            self._take(hits, [HIT.encode(hit) for hit in hits])
+        self._spool.when_safe(then)
+
+    def _take(self, hits: Sequence[Hit], values: list[bytes]) -> None:
+        refused = self._spool.refuses()
         room = self._most - self._held
-        if len(hits) > room:
-            EDGE_NOT_KEPT.labels("queue_full").inc(len(hits) - room)
-            hits = hits[:room]
-        self._held += len(hits)
-        # As JSON a hit takes a third of the memory.
-        self._inbox += [(hit.message_id, hit.at, HIT.encode(hit)) for hit in hits]
+        if refused is None and (self._reading or len(values) > room):
+            self._spool.put_aside(values)
+            if not self._reading:
+                self._read_back()
+            return
+        if refused is not None:
+            kept = 0 if self._reading else min(room, len(values))
+            EDGE_NOT_KEPT.labels(refused).inc(len(values) - kept)
+            EDGE_UNSAFE.labels(refused).inc(kept)
+            self._unsafe += kept
+            hits, values, batch = hits[:kept], values[:kept], None
+        else:
+            batch = self._spool.append(values)
+        self._hold(
+            [
+                (hit.message_id, hit.at, value, batch)
+                for hit, value in zip(hits, values, strict=True)
+            ]
+        )
+
+    def _hold(self, held: list[_Held]) -> None:
+        self._held += len(held)
+        self._inbox += held
         if self._dealing is None and self._partitions:
             self._deal_later()
 
+    def _read_back(self) -> None:
+        self._reading = True
+        self._spawn(self._read_all_back())
+
+    async def _read_all_back(self) -> None:
+        """Takes what stands in the spool alone into memory, as there is room."""
+        while True:
+            while self._held > self._most // 2:  # noqa: ASYNC110 - acknowledgements tell nobody
+                await asyncio.sleep(_ROOM_S)
+            found = await self._spool.read()
+            if found is None:
+                self._reading = False
+                return
+            values, batch = found
+            held: list[_Held] = []
+            for value in values:
+                try:
+                    key = _KEY.decode(value)
+                except msgspec.MsgspecError:
+                    EDGE_SPOOL_DAMAGED.inc()
+                    self._spool.acknowledge((batch,))
+                else:
+                    held.append((key.message_id, key.at, value, batch))
+            EDGE_SPOOL_READ.inc(len(held))
+            self._hold(held)
+
     async def stop(self, deadline_s: float = DRAIN_S) -> int:
-        """Sends what is held, for at most `deadline_s` seconds; gives how many hits were lost."""
+        """Sends what is held, for at most `deadline_s` seconds; gives how many hits were lost.
+
+        What the spool has is not: the next edge that uses it goes on with it.
+        """
         clock = asyncio.get_running_loop().time
         end = clock() + deadline_s
         while self._held and clock() < end:  # noqa: ASYNC110 - once, at the end
@@ -125,10 +212,14 @@ class Publisher:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._producer:
             await stop_client(self._producer, within_s=_CLOSE_S)
-        if self._held:
-            EDGE_NOT_KEPT.labels("stopped").inc(self._held)
-            log.error("ended with %s hits that Kafka had not acknowledged", self._held)
-        return self._held
+        await self._spool.close()
+        lost = self._unsafe + self._spool.failed
+        if self._held > lost or self._reading:
+            log.warning("ended with hits that Kafka had not acknowledged; they wait in the spool")
+        if lost:
+            EDGE_NOT_KEPT.labels("stopped").inc(lost)
+            log.error("ended with %s hits that neither Kafka nor the spool had", lost)
+        return lost
 
     def _deal_later(self) -> None:
         self._dealing = asyncio.get_running_loop().call_later(self._linger_s, self._deal)
@@ -176,7 +267,7 @@ class Publisher:
 
         Returns when Kafka has acknowledged them; tries for ever.
         """
-        value = b"[%b]" % b",".join([encoded for _, _, encoded in hits])
+        value = b"[%b]" % b",".join([encoded for _, _, encoded, _ in hits])
         if len(value) > _RECORD_BYTES and len(hits) > 1:
             await self._publish_halves(partition, hits)
             return
@@ -202,6 +293,9 @@ class Publisher:
                 EDGE_PRODUCE_SECONDS.observe(max(0, now_ms() - hits[0][1]) / 1000)
                 break
         self._held -= len(hits)
+        batches = [batch for _, _, _, batch in hits]
+        self._unsafe -= batches.count(None)
+        self._spool.acknowledge(batches)
 
     async def _publish_halves(self, partition: int, hits: list[_Held]) -> None:
         middle = len(hits) // 2

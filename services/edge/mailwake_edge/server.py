@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from mailwake import http_server
 from mailwake.service import Status
-from mailwake_edge.app import QUICK
+from mailwake_edge.app import QUICK, Safe
 
 MAX_REQUEST_BYTES = 64 * 1024
 """Most bytes of one request; our longest address has about 11 KiB."""
@@ -31,6 +31,7 @@ class Turn(ServerState):
     def __init__(self) -> None:
         super().__init__()
         self._due: list[tuple[RequestResponseCycle, Any]] = []
+        self._held: dict[Safe, list[_Answering]] = {}
 
     def add(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Has a request answered in the next turn of the event loop."""
@@ -41,19 +42,36 @@ class Turn(ServerState):
     def _answer(self) -> None:
         due, self._due = self._due, []
         for cycle, app in due:
-            cycle.transport = whole = _Whole(cycle.transport)
-            answering = cycle.run_asgi(app)
-            try:
-                waits_for = answering.send(None)
-            except StopIteration:
-                whole.flush()
-                continue
+            whole = cycle.transport = _Whole(cycle.transport)
+            self._go_on((cycle.run_asgi(app), cycle, whole))
+
+    def _go_on(self, answering: _Answering) -> None:
+        """Runs an answer up to its end, or to what it waits for."""
+        coroutine, cycle, whole = answering
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration:
             whole.flush()
-            cycle.transport = whole.transport
-            # The client does not read what it is sent.
-            task = asyncio.ensure_future(_go_on(answering, waits_for))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            return
+        if isinstance(waits_for, Safe):
+            waits_for._asyncio_future_blocking = False  # as a task does with what it waits for
+            held = self._held.get(waits_for)
+            if held is None:
+                held = self._held[waits_for] = []
+                waits_for.add_done_callback(self._release)
+            held.append(answering)
+            return
+        whole.flush()
+        cycle.transport = whole.transport
+        # The client does not read what it is sent.
+        task = asyncio.ensure_future(_go_on(coroutine, waits_for))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _release(self, safe: Any) -> None:
+        """Answers those that waited for this."""
+        for answering in self._held.pop(safe):
+            self._go_on(answering)
 
 
 class _Whole(asyncio.Transport):
@@ -61,13 +79,13 @@ class _Whole(asyncio.Transport):
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        self._parts: list[bytes] = []
+        self.parts: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._parts.append(bytes(data))
+        self.parts.append(bytes(data))
 
     def flush(self) -> None:
-        parts, self._parts = self._parts, []
+        parts, self.parts = self.parts, []
         if parts:
             self.transport.write(b"".join(parts))
 
@@ -95,6 +113,10 @@ def _go_on(answering: Coroutine[Any, Any, None], waits_for: Any) -> Generator[An
             return
 
 
+_Answering = tuple[Coroutine[Any, Any, None], RequestResponseCycle, _Whole]
+"""An answer under way: its coroutine, its request, and what it has written."""
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol with two limits it lacks, and without a task for each pixel and link.
 
@@ -102,8 +124,8 @@ class Protocol(HttpToolsProtocol):
     whole, for nothing here reads a body or takes long. So neither a head nor a body can be dripped
     in or go on for ever.
 
-    Pixels and links wait for nothing, so those that came in one turn of the event loop are answered
-    one after the other in the next, which is what tasks would do for a tenth more time.
+    Pixels and links wait for nothing but their hits, so those that came in one turn of the event
+    loop are answered one after the other, which is what tasks would do for a tenth more time.
     """
 
     _held_bytes = 0

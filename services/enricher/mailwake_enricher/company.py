@@ -13,7 +13,11 @@ from mailwake_enricher.rules import RuleSet
 from mailwake_enricher.signs import (
     AFTER_SELF,
     BESIDE,
+    EARLY,
     HIT_BURST,
+    HOSTED,
+    HOSTED_PAIR,
+    LATE,
     LINK_BURST,
     NETWORK_BURST,
     PLAIN,
@@ -36,6 +40,12 @@ def note_itself(texts: list[str], mark: Mark, send: TrackedSend, rules: RuleSet)
     since = mark.at - send.sent_at
     if -rules.clock_ms <= since < rules.soon_ms:
         state |= SOON
+    elif since >= rules.scanned_ms and not shown.listed:
+        state |= LATE
+    if shown.hosted:
+        state |= HOSTED
+        if rules.soon_ms <= since < rules.early_ms:
+            state |= EARLY
     if (
         send.sender_network
         and texts[mark.network] == send.sender_network
@@ -62,11 +72,14 @@ def note_company(track: Track, new: Mark, send: TrackedSend, rules: RuleSet) -> 
         return False
     added = _note_beside(track, new, around, rules)
     if new.state & PLAIN:
+        if new.state & HOSTED:
+            added |= _note_hosted(new, around, rules)
         recipient = new.recipient
         crowd = [mark for mark in around if mark.state & PLAIN and mark.recipient == recipient]
         if len(crowd) >= rules.crowd:
-            # A body that went to several is read by several at a time: each may add one more, and
-            # what one of them fetches is told by the network.
+            # A body that went to several is read by several at a time: each may add one more, but
+            # within seconds links are followed by two at the most; and what one of them fetches is
+            # told by the network.
             shared = recipient == 0 and send.recipient_count > 1
             more = send.recipient_count - 1 if shared else 0
             place = next(at for at, mark in enumerate(crowd) if mark is new)
@@ -95,12 +108,30 @@ def _note_burst(crowd: list[Mark], rules: RuleSet, more: int) -> bool:
             added |= _note(mine, HIT_BURST)
     since = last.at - burst.links_s * 1000
     linked = [mark for mark in crowd if mark.at >= since]
-    if _links(linked) >= burst.links + more:
+    if _links(linked) >= burst.links + min(1, more):
         added |= _note(linked, LINK_BURST | wide)
     elif more:
         mine = [mark for mark in linked if mark.network == last.network]
         if _links(mine) >= burst.links:
             added |= _note(mine, LINK_BURST)
+    return added
+
+
+def _note_hosted(new: Mark, around: list[Mark], rules: RuleSet) -> bool:
+    """Notes that a hit from a data centre came with another of these: on another link or, in a
+    wider window, from another network. Two people who both browse from there are too rare."""
+    links_ms, networks_ms = 1000 * rules.burst.links_s, 1000 * rules.burst.networks_s
+    added = False
+    for mark in around:
+        if not mark.state & HOSTED or not mark.state & PLAIN or mark.recipient != new.recipient:
+            continue
+        apart = abs(mark.at - new.at)
+        if mark.network != new.network and apart <= networks_ms:
+            new.state |= HOSTED_PAIR | WIDE
+            added |= _note([mark], HOSTED_PAIR | WIDE)
+        elif mark.link != new.link and min(mark.link, new.link) >= 0 and apart <= links_ms:
+            new.state |= HOSTED_PAIR
+            added |= _note([mark], HOSTED_PAIR)
     return added
 
 

@@ -13,7 +13,17 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from mailwake.contracts import Event, Hit, Kind, Mark, Mode, Send, Track, TrackedSend
+from mailwake.contracts import (
+    KEEP_DAYS,
+    Event,
+    Hit,
+    Kind,
+    Mark,
+    Mode,
+    Send,
+    Track,
+    TrackedSend,
+)
 from mailwake.ids import event_id, message_time
 from mailwake_enricher.company import note_company, note_itself
 from mailwake_enricher.marks import hit_id_of, insert_mark, make_mark
@@ -42,14 +52,17 @@ WAITING_CHARS = 65_536
 """Most hits that wait in one track for their send, and most characters of their targets: a track
 must fit into a Kafka record (1 MiB) whatever stands in the targets."""
 
+_DAY_MS = 86_400_000
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The settings that deciding needs, in milliseconds.
 
     Attributes:
-        keep_ms: how long a mail is tracked, and how long after its last sign of life its track is
-            kept; as long as `tracks` keeps a record (schemas/topics/tracks.yaml).
+        keep_ms: how long a mail is tracked at the most (its send may say less), and how long after
+            its last sign of life its track is kept; as long as `tracks` keeps a record
+            (schemas/topics/tracks.yaml).
         meaning: the rule set.
     """
 
@@ -89,15 +102,20 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
         tag=send.tag,
         sender_network=send.sender_network,
         sender_agent=rules.meaning.family(send.sender_agent),
+        keep_days=send.keep_days if send.keep_days < KEEP_DAYS else 0,
     )
     if track.send == tracked:
         return False
     track.send = tracked
     waited, track.waiting = track.waiting, []
-    if waited:
-        first = track.hits - len(waited) + 1
+    joining = [hit for hit in waited if not _is_late(hit, tracked, rules)]
+    if late := len(waited) - len(joining):
+        outcome.drops += ["too_late"] * late
+        track.hits -= late  # had the send come first, they had not counted either
+    if joining:
+        first = track.hits - len(joining) + 1
         joined = Outcome(drops=outcome.drops, mismatched=outcome.mismatched)
-        for came, hit in sorted(enumerate(waited, first), key=lambda each: hit_order(each[1])):
+        for came, hit in sorted(enumerate(joining, first), key=lambda each: hit_order(each[1])):
             join_send(track, tracked, hit, came, rules, joined)
         outcome.events += {event.event_id: event for event in joined.events}.values()
     return True
@@ -105,8 +123,7 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
 
 def take_hit(track: Track, hit: Hit, rules: Rules, outcome: Outcome) -> bool:
     """Takes a hit into the track, now or when its send comes; whether the track changed."""
-    sent_at = message_time(hit.message_id) if track.send is None else track.send.sent_at
-    if sent_at and hit.at - sent_at > rules.keep_ms:
+    if _is_late(hit, track.send, rules):
         outcome.drops.append("too_late")
         return False
     if hit.replayed and track.send is None and not _has_room(track, hit):
@@ -139,7 +156,10 @@ def due_at(track: Track, rules: Rules) -> int:
 
 
 def is_over(track: Track, now: int, rules: Rules) -> bool:
-    """Whether the track has lived its time: nothing was sent or fetched for so long."""
+    """Whether the track has lived its time: nothing was sent or fetched for so long.
+
+    It outlives a send's own, shorter time, for it is what later hits are known by as too late.
+    """
     seconds = max((entry[LAST] for entry in track.seen.values()), default=0)
     sent_at = track.send.sent_at if track.send else 0
     return not track.waiting and max(seconds * 1000, sent_at) + rules.keep_ms <= now
@@ -202,6 +222,19 @@ def join_send(
                 _tell_again(outcome, texts, send, message_id, mark, was, again, judgement, meaning)
     if len(marks) > LEAST:
         settle(track, since, send, meaning, window)
+
+
+def _is_late(hit: Hit, send: TrackedSend | None, rules: Rules) -> bool:
+    """Whether a hit came when its mail was tracked no more.
+
+    As long as the send is not known, the message's id tells when that was, if anything does.
+    """
+    if send is None:
+        sent_at, keep_ms = message_time(hit.message_id), rules.keep_ms
+    else:
+        sent_at = send.sent_at
+        keep_ms = min((send.keep_days or KEEP_DAYS) * _DAY_MS, rules.keep_ms)
+    return bool(sent_at) and hit.at - sent_at > keep_ms
 
 
 def _has_room(track: Track, hit: Hit) -> bool:

@@ -11,8 +11,12 @@ from contextlib import contextmanager
 
 from mailwake.errors import ConfigError, UnavailableError
 from mailwake.kafka import start_admin, start_producer
+from mailwake.metrics import ENRICHER_RULES
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
+from mailwake_enricher.rules import rules_in_force
+
+log = logging.getLogger("mailwake.enricher")
 
 _TOPICS = ("sends", "hits", "reclassified", "tracks", "events")
 
@@ -29,6 +33,9 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     Raises ConfigError and UnavailableError when it cannot start, and anything else when it must not
     go on.
     """
+    meaning = rules_in_force(settings)
+    ENRICHER_RULES.set(meaning.version)
+    log.info("judges by rule set %s of %s", meaning.version, settings.rules or "the package")
     # Faust costs most of a second to import, and a wrong setting should be told at once.
     from mailwake_enricher.worker import Enricher
 
@@ -40,7 +47,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
             settings, client_id=f"mailwake-enricher-{settings.worker}", compression="zstd"
         )
         try:
-            await Enricher(settings, status, producer, partitions).run(stop)
+            await Enricher(settings, meaning, status, producer, partitions).run(stop)
         finally:
             await asyncio.wait_for(producer.stop(), 10)
 

@@ -20,6 +20,7 @@ from mailwake_enricher import readers
 from mailwake_enricher.marks import tidy
 from mailwake_enricher.rules import Judgement, RuleSet, Shown
 from mailwake_enricher.signs import (
+    AHEAD,
     BURST,
     FIRST,
     FORWARD,
@@ -167,6 +168,7 @@ def weigh_alone(
             and mark.network == new.network
             and mark.agent == new.agent
             and mark.recipient == new.recipient
+            and not (mark.flags ^ new.flags) & AHEAD
         ):
             repeat = REPEAT
     if not repeat and track.readers:
@@ -189,10 +191,10 @@ def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms:
     settled = track.settled or _NOTHING
     walk = Walk(settled, track.texts, send, rules)
     tally = _copy(settled)
-    last: dict[tuple[int, int, int, int], int] = {}
+    last: dict[tuple[int, int, int, int, int], int] = {}
     weighed: Weighed = []
     for mark in track.marks:
-        reader = (mark.link, mark.recipient, mark.network, mark.agent)
+        reader = (mark.link, mark.recipient, mark.network, mark.agent, mark.flags & AHEAD)
         if mark.at - window_ms < settled.until and mark is not new:
             repeat = mark.state & REPEAT
         else:
@@ -337,8 +339,10 @@ def _repeats_settled(track: Track, texts: list[str], mark: Mark, window_ms: int)
 
 
 def _digest(mark: Mark, texts: list[str]) -> str:
-    """Who asked for what: 40 bits of a digest."""
+    """Who asked for what: 40 bits of a digest. What a browser fetched ahead its user may follow."""
     told = "open\0None" if mark.link < 0 else f"click\0{mark.link}"
+    if mark.flags & AHEAD:
+        told = f"ahead {told}"
     if not mark.flags & WITHHELD:
         told = f"{told}\0{mark.recipient}\0{texts[mark.network]}\0{texts[mark.agent]}"
     return blake2b(told.encode(), digest_size=5).hexdigest()

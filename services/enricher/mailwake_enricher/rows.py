@@ -25,7 +25,7 @@ def send_columns(sends: Sequence[Send]) -> Columns:
     return _same(
         sends,
         *("message_id", "tenant", "user", "sent_at", "recipient_count", "mode", "opens", "clicks"),
-        *("recipients", "links", "sender_network", "sender_agent"),
+        *("recipients", "links", "sender_network", "sender_agent", "keep_days"),
     ) | _or_empty(sends, "tag", "basis")
 
 

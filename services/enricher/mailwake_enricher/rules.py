@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from mailwake.contracts import PERSON, Asn, Verdict
 from mailwake.errors import ConfigError
 from mailwake.reasons import Reason
+from mailwake.settings import Settings
 from mailwake_enricher.signs import AHEAD, HEAD, REFERER, WITHHELD, signals_of
 
 Weight = Annotated[int, Meta(ge=-200, le=200)]
@@ -27,7 +28,7 @@ Number = Annotated[int, Meta(ge=2, le=100)]
 Seconds = Annotated[int, Meta(ge=0, le=86_400)]
 Words = Annotated[list[Annotated[str, Meta(min_length=2)]], Meta(min_length=1)]
 
-BURSTS: tuple[Reason, ...] = ("link_burst", "network_burst", "hit_burst")
+BURSTS: tuple[Reason, ...] = ("link_burst", "network_burst", "hit_burst", "hosting_pair")
 """The signs of which only the heaviest counts."""
 
 PLATFORMS = ("windows", "iphone", "ipad", "android", "macintosh", "cros", "linux")
@@ -130,11 +131,15 @@ class Shown:
         reasons: its signals, the heaviest first.
         family: the agent's family and, of a program that is not its own, the platform.
         verdict: what it would be were there nothing else.
+        hosted: whether it came from a data centre.
+        listed: whether its network is in the catalogue, or not known.
     """
 
     reasons: tuple[Reason, ...]
     family: str
     verdict: Verdict
+    hosted: bool
+    listed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,7 @@ class RuleSet:
         self.burst = file.burst
         times = file.times
         self.read_ms, self.soon_ms = 1000 * times.read_s, 1000 * times.soon_s
+        self.early_ms = 1000 * times.scanned_s
         self.follows_ms, self.clock_ms = 1000 * times.follows_s, 1000 * times.clock_s
         self.sender_ms = 1000 * (times.sender_s + times.clock_s)
         self.scanned_ms = 1000 * (times.scanned_s + times.clock_s)
@@ -209,7 +215,13 @@ class RuleSet:
             if signal is not None:
                 reasons.append(signal)
         signals = tuple(reasons)
-        return Shown(signals, self.family(agent, referer), self.judge(signals, 0).verdict)
+        return Shown(
+            signals,
+            self.family(agent, referer),
+            self.judge(signals, 0).verdict,
+            hosted="hosting_network" in signals,
+            listed=network is not None or not asn,
+        )
 
     def _weigh(
         self, agent: str, asn: int, click: bool, flags: int, signals: int
@@ -271,6 +283,22 @@ def read_rules(path: Path) -> RuleSet:
     except OSError as error:
         raise ConfigError(f"the rules {path} cannot be read: {error.strerror}") from None
     return parse_rules(data, str(path))
+
+
+def rules_in_force(settings: Settings) -> RuleSet:
+    """The rule set that workers judge by: the settings' own, else the newest in the package.
+
+    Raises ConfigError.
+    """
+    if settings.rules is None:
+        return packaged_rules()
+    try:
+        return read_rules(settings.rules)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; correct the file, which MAILWAKE_RULES names, or unset MAILWAKE_RULES to "
+            "judge by the rules in the package"
+        ) from None
 
 
 @cache

@@ -40,6 +40,7 @@ from mailwake_enricher.decide import Rules, is_over
 from mailwake_enricher.flusher import Flusher, Work
 from mailwake_enricher.offsets import EnricherError, Offsets
 from mailwake_enricher.process import Processor, Record, Result
+from mailwake_enricher.rules import RuleSet
 from mailwake_enricher.table import Overlay
 from mailwake_enricher.waiting import Waiting, may_wait
 
@@ -68,6 +69,7 @@ class Enricher:
     def __init__(
         self,
         settings: Settings,
+        meaning: RuleSet,
         status: Status,
         producer: AIOKafkaProducer,
         partitions: int,
@@ -81,6 +83,7 @@ class Enricher:
             repeat_window_ms=settings.repeat_window_s * 1000,
             join_wait_ms=settings.join_wait_s * 1000,
             keep_ms=int(registry()["tracks"].config["retention.ms"]),
+            meaning=meaning,
         )
         self.app = make_app(settings)
         self.table = make_table(self.app, settings)

@@ -22,7 +22,8 @@ from mailwake.errors import ConfigError
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
-from mailwake_notifier.decide import Drop, alert_of
+from mailwake_notifier.decide import Drop, alert_of, wanted
+from mailwake_notifier.preferences import Preferences
 
 GROUP = "notifier"
 STALL_S = 60
@@ -53,7 +54,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
 
     Raises UnavailableError when Kafka or a topic is not there at the start.
     """
-    await require_topics(settings, "events", "alerts")
+    await require_topics(settings, "events", "alerts", "preferences")
     async with contextlib.AsyncExitStack() as closing:
         producer = await start_producer(settings, client_id="mailwake-notifier")
         closing.push_async_callback(stop_client, producer)
@@ -65,7 +66,10 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
             heartbeat_interval_ms=SESSION_MS // 3,
         )
         closing.push_async_callback(stop_client, consumer)
-        notifier = Notifier(consumer, producer, settings.topic("alerts"), status)
+        preferences = Preferences(settings)
+        preferences.start()
+        closing.push_async_callback(preferences.stop)
+        notifier = Notifier(consumer, producer, preferences, settings, status)
         consumer.subscribe([settings.topic("events")], listener=notifier)
         status.stall_s = STALL_S
         running = asyncio.create_task(notifier.run(stop))
@@ -90,12 +94,15 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self,
         consumer: AIOKafkaConsumer,
         producer: AIOKafkaProducer,
-        alerts: str,
+        preferences: Preferences,
+        settings: Settings,
         status: Status,
     ) -> None:
         self._consumer = consumer
         self._producer = producer
-        self._alerts = alerts
+        self._preferences = preferences
+        self._alerts = settings.topic("alerts")
+        self._max_age_ms = settings.alert_age_s * 1000
         self._status = status
         self._batch = asyncio.Lock()
 
@@ -123,8 +130,11 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._status.ready = True
 
     async def _notify(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        # Switched off means off from then on: what was set before these records is known first.
+        await self._preferences.current()
         acknowledgements = []
-        for alert in _alerts_of(record for part in records.values() for record in part):
+        read = (record for part in records.values() for record in part)
+        for alert in _alerts_of(read, self._max_age_ms, self._preferences):
             key = user_key(alert.tenant, alert.user)
             sent = await self._producer.send(self._alerts, ALERT.encode(alert), key=key)
             acknowledgements.append(sent)
@@ -152,7 +162,9 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return True
 
 
-def _alerts_of(records: Iterable[ConsumerRecord]) -> Iterable[Alert]:
+def _alerts_of(
+    records: Iterable[ConsumerRecord], max_age_ms: int, preferences: Preferences
+) -> Iterable[Alert]:
     """The alerts of records in their order; counts what was read and what gave none."""
     for record in records:
         events, bad = EVENT.read(record.value or b"")
@@ -160,8 +172,10 @@ def _alerts_of(records: Iterable[ConsumerRecord]) -> Iterable[Alert]:
         if bad:
             metrics.NOTIFIER_DROPPED.labels(Drop.UNREADABLE).inc(len(bad))
         for event in events:
-            match alert_of(event):
+            match alert_of(event, record.timestamp, max_age_ms):
                 case Drop() as reason:
                     metrics.NOTIFIER_DROPPED.labels(reason).inc()
-                case alert:
+                case alert if wanted(preferences.of(alert.tenant, alert.user), record.timestamp):
                     yield alert
+                case _:
+                    metrics.NOTIFIER_DROPPED.labels(Drop.NOT_WANTED).inc()

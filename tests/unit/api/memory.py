@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from aiokafka import TopicPartition
 from msgspec import Struct
 
-from mailwake.contracts import Codec, Consent, Display, Send
+from mailwake.contracts import ALERT_READS, Alert, Codec, Consent, Display, Send, user_key
 from mailwake.errors import UnavailableError
 from mailwake.keyring import new_keyring
 from mailwake.register import Register
@@ -37,6 +38,10 @@ class MemoryRegister(Register):
         self.away = False
         self.proofs: list[Consent] = []
 
+    @property
+    def known(self) -> bool:
+        return not self.away
+
     async def current(self, within_s: float = 5.0) -> None:
         if self.away:
             raise UnavailableError("Kafka is away")
@@ -62,10 +67,46 @@ class MemoryConnection(Connection):
         self._memory = register
         self.connected.set()
         self.sends: list[Send] = []
+        self.written: list[tuple[str, bytes, bytes]] = []
+
+    async def write(self, topic: str, key: bytes, value: bytes) -> None:
+        await self._memory.current()
+        self.written.append((topic, key, value))
 
     async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
         await self._memory.current()
         self.sends += sends
+
+
+class MemoryBell(Bell):
+    """A bell whose topics are its own memory: one partition of `alerts`."""
+
+    def __init__(
+        self, settings: Settings, register: MemoryRegister, connection: MemoryConnection
+    ) -> None:
+        super().__init__(settings, register, connection)
+        self._written = connection.written
+        self._memory = register
+        self._alerts._applied = {_PARTITION: 0}
+        for follower in (self._alerts, self._marks):
+            follower.caught_up.set()
+            follower.current = self.current  # type: ignore[method-assign]
+
+    async def current(self, within_s: float = 5.0) -> None:
+        await self._memory.current()
+        while self._written:
+            _, key, value = self._written.pop(0)
+            self._take_reads(key, ALERT_READS.decode(value))
+
+    def ring(self, *alerts: Alert) -> None:
+        """Takes alerts as they come from the topic."""
+        for alert in alerts:
+            self._alerts.place = (0, self._alerts._applied[_PARTITION])
+            self._take_alert(user_key(alert.tenant, alert.user), alert)
+            self._alerts._applied[_PARTITION] += 1
+
+
+_PARTITION = TopicPartition("alerts", 0)
 
 
 class MemoryReader(Reader):
@@ -97,6 +138,7 @@ class Memory:
         self.register = MemoryRegister(self.settings)
         self.connection = MemoryConnection(self.settings, self.register)
         self.reader = MemoryReader()
+        self.bell = MemoryBell(self.settings, self.register, self.connection)
         self.keyring = new_keyring()
         self.keys = KeyFile(keys)
         self.parts = Parts(
@@ -110,7 +152,7 @@ class Memory:
             Locks(),
             Published(),
             self.reader,
-            Bell(self.settings, self.register, self.connection),
+            self.bell,
         )
 
     def authorization(self, sub: str, role: Role = "user", tenant: str = "acme") -> dict[str, str]:

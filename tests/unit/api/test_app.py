@@ -85,8 +85,9 @@ async def test_each_endpoint_is_for_whom_it_says(
     params = {"user": "ben"} if names_user and role == "platform" else {}
     if endpoint.name == "post_sends" and role == "platform":
         body = GOOD["post_sends"] | {"user": "ben"}
+    endless = role and endpoint.media == "text/event-stream"
     answer = await client.request(
-        endpoint.method,
+        "HEAD" if endless else endpoint.method,
         endpoint.path.replace("{token}", "x"),
         headers=memory.authorization("sub", role) if role else {},
         params=params,
@@ -403,6 +404,28 @@ async def test_of_the_senders_address_the_network_is_kept(
     answer = await client.post("/v1/sends", json=wrong, headers=headers)
     assert problem(answer, 422) == "sender_address"
     assert "113.777" not in answer.text
+
+
+async def test_sends_carry_the_days_of_the_policy_that_held(
+    memory: Memory, client: httpx.AsyncClient
+) -> None:
+    headers = memory.authorization("ada", "admin")
+    await client.post("/v1/consents", json=SAID, headers=headers)
+    assert (await client.get("/v1/policy", headers=headers)).json()["retention_days"] == 180
+    wish = {"ceiling": "identified", "basis": "consent"}
+    for days, kept in ((30, 30), (None, 30), (180, 180)):
+        more = {} if days is None else {"retention_days": days}
+        answer = await client.put("/v1/policy", json=wish | more, headers=headers)
+        assert answer.json()["retention_days"] == kept
+        again = await client.get("/v1/policy", headers=headers)
+        assert (again.json(), again.headers["etag"]) == (answer.json(), answer.headers["etag"])
+        await client.post("/v1/sends", json=GOOD["post_sends"], headers=headers)
+    assert [send.keep_days for send in memory.connection.sends] == [30, 30, 180]
+    for no_days in (0, 181, -1, "30", 1.5):
+        answer = await client.put(
+            "/v1/policy", json=wish | {"retention_days": no_days}, headers=headers
+        )
+        assert answer.status_code == 422
 
 
 JSON = st.recursive(

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from bench.quality import __main__ as quality
-from bench.quality.arrival import Arrival
+from bench.quality.arrival import Arrival, numbers_seen
 from bench.quality.enriched import enrich
 from bench.quality.parameters import read_parameters
 from bench.quality.report import measures
 from bench.quality.score import CLICKS
 from bench.quality.traffic import mails
 from bench.row import Row
+from mailwake_enricher.rules import packaged_rules
 
 
 def test_a_seed_gives_the_same_figures() -> None:
@@ -43,6 +44,23 @@ def test_a_click_of_a_person_with_nobody_before_alerts() -> None:
     assert found.part > found.whole / 2
 
 
+def test_networks_as_the_edge_sees_them() -> None:
+    networks = read_parameters(1).networks
+    assert numbers_seen("all", networks) == {}
+    assert set(numbers_seen("none", networks).values()) == {0}
+    assert numbers_seen("none", networks).keys() == {pool.asn for pool in networks.values()}
+    cloud = networks["cloud"].asn
+    assert numbers_seen("homes-in-cloud", networks) == {networks["homes"].asn: cloud}
+    hidden = numbers_seen("cloud-unknown", networks)[cloud]
+    assert hidden not in {pool.asn for pool in networks.values()}
+    assert hidden not in {n for each in packaged_rules().file.networks for n in each.asns}
+    # What is known of networks changes what is judged, and nothing of what happens.
+    known, unknown = quality.run(3, 150), quality.run(3, 150, "none")
+    assert known.hits == unknown.hits
+    assert known.naive == unknown.naive
+    assert known.confusion != unknown.confusion
+
+
 def test_rows_have_the_form_of_the_benchmark() -> None:
     row = set(Row("stage", 1.0, 2.0, "share", "what").as_dict())
     for measure in measures([quality.run(1, 60)]):
@@ -60,6 +78,8 @@ def test_only_the_usual_run_is_written(
     assert quality.main(["--mails", "30", "--seeds", "2"]) == 0
     assert not results.exists()
     assert "60 simulated mails over 2 seeds" in capsys.readouterr().out
+    assert quality.main(["--first", "3", "--mails", "30", "--seeds", "2"]) == 0
+    assert "simulating seed 4 of 3 to 4" in capsys.readouterr().err
     monkeypatch.setattr(quality, "MAILS", 30)
     monkeypatch.setattr(quality, "SEEDS", 2)
     assert quality.main([]) == 0

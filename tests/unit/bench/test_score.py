@@ -300,14 +300,17 @@ def test_scores_add_up() -> None:
     assert total.sources["person", "person"]["hits"] == 2
 
 
-def test_an_aim_is_met_when_every_seed_meets_it() -> None:
+def test_an_aim_is_met_by_all_seeds_together_and_by_each() -> None:
     good, bad = person(alerted=True), person(alerted=False)
+    seeds = {"all": [good, good], "one": [good, good, bad], "few": [*[good] * 99, bad]}
     clicks = {
         name: next(each for each in measures(scores) if each.stage == CLICKS)
-        for name, scores in {"all": [good, good], "one": [good, good, bad]}.items()
+        for name, scores in seeds.items()
     }
-    assert clicks["all"].met is True
-    assert clicks["one"].met is False
+    met = {name: (each.met, each.met_by_each) for name, each in clicks.items()}
+    assert met == {"all": (True, True), "one": (False, False), "few": (True, False)}
+    assert clicks["all"].spread == 0
+    assert clicks["one"].spread == pytest.approx(2**0.5 / 3)
     assert (clicks["one"].low, clicks["one"].high, clicks["one"].of) == (0, 1, 3)
     assert clicks["one"].figure == pytest.approx(2 / 3)
 
@@ -326,7 +329,8 @@ def test_no_burst_is_to_count_as_a_person() -> None:
 def test_the_report_says_what_was_met() -> None:
     text = report([person(alerted=True), person(alerted=True)], [1, 2])
     line = next(line for line in text.splitlines() if line.startswith(CLICKS))
-    assert line.split()[-8:] == ["100.0%", "100.0%", "100.0%", "≥", "97%", "yes", "2", "100.0%"]
+    told = ["100.0%", "100.0%", "100.0%", "0.0%", "≥", "97%", "yes", "yes", "2", "100.0%"]
+    assert line.split()[-10:] == told
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,8 +18,8 @@ from mailwake.keyring import new_keyring
 from mailwake.service import Status
 from mailwake.settings import networks, read_settings
 from mailwake.tokens import MAX_TARGET_BYTES, MAX_TEXT, Token
-from mailwake_edge.answers import NO_BODY, NO_LINK, NOT_ALLOWED, NOT_FOUND, PIXEL
-from mailwake_edge.app import Edge, rest
+from mailwake_edge.answers import NO_BODY, NO_LINK, NOT_ALLOWED, NOT_FOUND, PIXEL, PIXEL_GIF
+from mailwake_edge.app import Edge, Safe, rest
 from mailwake_edge.client import Clients
 from mailwake_edge.withdrawn import Withdrawn
 from tests.unit.edge.asking import Answer, ask
@@ -36,19 +38,27 @@ class Asked:
 
     def __init__(self) -> None:
         self.hits: list[Hit] = []
+        self.answers = True
+        self.answer: Callable[[], None] = lambda: None
         self.status = Status()
         self.stream = HitStream()
         self.withdrawn = Withdrawn(read_settings({}))
         self.withdrawn.follower.caught_up.set()
         self.app = Edge(
             KEYRING.open,
-            self.hits.extend,
+            self.put,
             Clients(networks("10.0.0.0/8"), lambda address: ASNS.get(address, 0)),
             self.withdrawn,
             rest(self.status),
             stream=self.stream,
             clock=lambda: AT,
         )
+
+    def put(self, hits: list[Hit], answer: Callable[[], None]) -> None:
+        self.hits += hits
+        self.answer = answer
+        if self.answers:
+            answer()
 
     def say(self, recipient_id: str, purpose: Purpose, state: ConsentState, at: int) -> None:
         """A recipient says something, and the edge hears of it."""
@@ -66,6 +76,30 @@ def edge() -> Asked:
 
 def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"mailwake_edge_{name}_total", labels) or 0.0
+
+
+@pytest.mark.parametrize("token", [OPEN, CLICK])
+async def test_the_answer_waits_until_the_hit_is_safe(edge: Asked, token: Token) -> None:
+    edge.answers = False
+    asking = asyncio.create_task(edge(f"/{token.kind[0]}/{KEYRING.seal(token)}"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(edge.hits) == 1
+    assert not asking.done()
+    edge.answer()
+    assert (await asking).status in (200, 302)
+
+
+async def test_whatever_goes_wrong_with_a_hit_the_reader_is_answered(edge: Asked) -> None:
+    def fail(hits: list[Hit], answer: Callable[[], None]) -> None:
+        raise RuntimeError("broken")
+
+    edge.app._put = fail
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+    answer = await edge("/o/" + KEYRING.seal(OPEN))
+    assert answer.body == PIXEL_GIF
+    assert len(said) == 1
 
 
 async def test_a_pixel_gives_the_pixel_and_a_hit(edge: Asked) -> None:
@@ -341,12 +375,15 @@ async def test_no_text_leads_anywhere_but_to_a_sealed_target() -> None:
     check()
 
 
-def run(app: Any, path: str) -> Answer:
-    """One request inside of a running loop: nothing in it waits, so it runs through by hand."""
+def run(app: Edge, path: str) -> Answer:
+    """One request inside of a running loop: it waits for its hit alone, so it is run by hand."""
     asking = ask(app, path)
     try:
         while True:
-            asking.send(None)
+            waits_for = asking.send(None)
+            if isinstance(waits_for, Safe):
+                waits_for._asyncio_future_blocking = False
+                app._make_hits()
     except StopIteration as end:
         answer: Answer = end.value
         return answer

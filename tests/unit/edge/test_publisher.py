@@ -6,8 +6,12 @@ The real Kafka is in tests/integration/test_edge.py; it cannot be made to fail a
 from __future__ import annotations
 
 import asyncio
+import errno
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiokafka.errors import (
@@ -23,9 +27,13 @@ from prometheus_client import REGISTRY
 from mailwake.contracts import HIT, Hit
 from mailwake.errors import UnavailableError
 from mailwake.ids import HitStream, new_message_id, partitioner
+from mailwake.metrics import EDGE_NOT_KEPT
 from mailwake.settings import Settings, read_settings
 from mailwake_edge import publisher as publisher_module
+from mailwake_edge import spool as spool_module
 from mailwake_edge.publisher import Publisher
+from mailwake_edge.segments import Folder
+from mailwake_edge.spool import Spool
 
 PARTITIONS = 4
 partition_of = partitioner(PARTITIONS)
@@ -139,18 +147,43 @@ def given_settings(**more: object) -> Settings:
 
 
 @asynccontextmanager
-async def publishing(kafka: Kafka, **more: object) -> AsyncIterator[Publisher]:
-    publisher = Publisher(given_settings(**more), kafka.connect)
-    publisher.start()
-    yield publisher
-    await publisher.stop(0.2)
+async def publishing(
+    kafka: Kafka, folder: Path | None = None, **more: object
+) -> AsyncIterator[Publisher]:
+    with tempfile.TemporaryDirectory() as other:
+        publisher = make(kafka, folder or Path(other), **more)
+        publisher.start()
+        yield publisher
+        await publisher.stop(0.2)
     assert not kafka.overtook, "a record was sent before the last of its partition had come"
+
+
+def make(kafka: Kafka, folder: Path, **more: object) -> Publisher:
+    """A publisher with its spool in a folder."""
+    given = given_settings(**more)
+    spool = Spool(
+        Folder(folder / "spool"),
+        most_bytes=given.edge_spool_mb << 20,
+        strict=given.edge_durability == "strict",
+        lost=EDGE_NOT_KEPT.labels("spool_failed").inc,
+    )
+    return Publisher(given, kafka.connect, spool)
+
+
+def put(publisher: Publisher, hits: list[Hit]) -> None:
+    publisher.put(hits, lambda: None)
 
 
 async def sent(publisher: Publisher) -> None:
     async with asyncio.timeout(10):
         while publisher.held:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.001)
+
+
+async def arrived(kafka: Kafka, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(kafka.hits()) < count:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
 
 
 def lost(reason: str) -> float:
@@ -177,7 +210,7 @@ async def test_hits_come_in_batches_in_their_partitions_in_order() -> None:
     kafka, hits = Kafka(), some(500)
     async with publishing(kafka) as publisher:
         for at in range(0, 500, 25):
-            publisher.put(hits[at : at + 25])
+            put(publisher, hits[at : at + 25])
             await asyncio.sleep(0)
         await sent(publisher)
     assert_in_order(kafka.records, hits)
@@ -190,7 +223,7 @@ async def test_a_hit_is_published_soon_after_the_linger() -> None:
     kafka, hits = Kafka(), some(3)
     async with publishing(kafka, edge_linger_ms=50) as publisher:
         await asyncio.sleep(0.02)  # connected
-        publisher.put(hits)
+        put(publisher, hits)
         await asyncio.sleep(0.02)
         assert not kafka.records, "it lingers"
         await asyncio.sleep(0.06)
@@ -215,7 +248,7 @@ def test_whatever_fails_nothing_is_lost_or_overtaken(
         async with publishing(kafka) as publisher:
             at = 0
             for turn in turns:
-                publisher.put(hits[at : at + turn])
+                put(publisher, hits[at : at + turn])
                 at += turn
                 await asyncio.sleep(0.001)
             await sent(publisher)
@@ -228,7 +261,7 @@ async def test_hits_wait_while_kafka_is_away_at_the_start() -> None:
     kafka, hits = Kafka(), some(1500)
     kafka.away = True
     async with publishing(kafka) as publisher:
-        publisher.put(hits)
+        put(publisher, hits)
         await asyncio.sleep(0.02)
         assert publisher.held == 1500
         kafka.away = False
@@ -236,36 +269,110 @@ async def test_hits_wait_while_kafka_is_away_at_the_start() -> None:
     assert_in_order(kafka.records, hits)
 
 
-async def test_what_does_not_fit_is_counted_and_the_first_are_kept() -> None:
-    kafka, hits = Kafka(), some(2500)
+@pytest.mark.parametrize("durability", ["strict", "relaxed"])
+async def test_what_does_not_fit_into_memory_waits_on_the_disk(
+    durability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 20_000)
+    monkeypatch.setattr(spool_module, "READ_BYTES", 30_000)
+    kafka, hits = Kafka(), some(5000)
     kafka.away = True
-    before = lost("queue_full")
-    async with publishing(kafka, edge_queue_hits=1000) as publisher:
-        for at in range(0, 2500, 30):
-            publisher.put(hits[at : at + 30])
-        assert publisher.held == 1000
-        assert lost("queue_full") == before + 1500
+    async with publishing(kafka, edge_queue_hits=1000, edge_durability=durability) as publisher:
+        for at in range(0, 4000, 30):
+            put(publisher, hits[at : min(at + 30, 4000)])
+            await asyncio.sleep(0)
+        assert publisher.held <= 1000
         kafka.away = False
+        for at in range(4000, 5000, 25):
+            put(publisher, hits[at : at + 25])
+            await asyncio.sleep(0.001)
+        await arrived(kafka, 5000)
         await sent(publisher)
-    assert_in_order(kafka.records, hits[:1000])
+    assert_in_order(kafka.records, hits)
 
 
-async def test_the_end_sends_what_is_held() -> None:
-    kafka, hits = Kafka(), some(800)
-    publisher = Publisher(given_settings(), kafka.connect)
+async def test_a_spool_that_is_full_or_fails_costs_what_memory_cannot_hold(tmp_path: Path) -> None:
+    kafka, hits = Kafka(), some(9000)
+    kafka.away = True
+    before = lost("spool_full")
+    async with publishing(kafka, tmp_path, edge_queue_hits=1000, edge_spool_mb=1) as publisher:
+        for at in range(0, 9000, 30):
+            put(publisher, hits[at : at + 30])
+            await asyncio.sleep(0)
+        kafka.away = False
+        missing = int(lost("spool_full") - before)
+        assert 0 < missing < 8000
+        await arrived(kafka, 9000 - missing)
+        await sent(publisher)
+    assert len(kafka.hits()) == 9000 - missing
+
+
+async def test_what_a_killed_process_left_goes_first(tmp_path: Path) -> None:
+    """Copied as it stands on the disk, which is what a killed process leaves."""
+    kafka, hits = Kafka(), some(900)
+    kafka.away = True
+    safe: list[int] = []
+    publisher = make(kafka, tmp_path / "killed")
     publisher.start()
-    publisher.put(hits)
+    publisher.put(hits[:800], lambda: safe.append(1))
+    async with asyncio.timeout(5):
+        while not safe:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    shutil.copytree(tmp_path / "killed", tmp_path / "left")
+    await publisher.stop(0)
+    kafka.away = False
+    async with publishing(kafka, tmp_path / "left") as publisher:
+        put(publisher, hits[800:])
+        await arrived(kafka, 900)
+        await sent(publisher)
+    assert_in_order(kafka.records, hits)
+    assert not list((tmp_path / "left" / "spool").glob("*.hits")), "all is acknowledged"
+
+
+async def test_the_end_sends_what_is_held(tmp_path: Path) -> None:
+    kafka, hits = Kafka(), some(800)
+    publisher = make(kafka, tmp_path)
+    publisher.start()
+    put(publisher, hits)
     assert await publisher.stop(10) == 0
     assert_in_order(kafka.records, hits)
 
 
-async def test_the_end_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_end_does_not_wait_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What Kafka has not got waits on the disk for the next start."""
+    kafka, hits = Kafka(), some(7)
+    kafka.away = True
+    publisher = make(kafka, tmp_path)
+    publisher.start()
+    put(publisher, hits)
+    assert await publisher.stop(0.05) == 0
+    assert "wait in the spool" in caplog.text
+    kafka.away = False
+    async with publishing(kafka, tmp_path) as publisher:
+        await arrived(kafka, 7)
+    assert_in_order(kafka.records, hits)
+
+
+async def test_what_only_memory_had_at_the_end_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: Folder, number: int, at: int, data: bytes) -> None:
+        raise OSError(errno.EIO, "broken")
+
     kafka = Kafka()
     kafka.away = True
     before = lost("stopped")
-    publisher = Publisher(given_settings(), kafka.connect)
+    publisher = make(kafka, tmp_path)
     publisher.start()
-    publisher.put(some(7))
+    monkeypatch.setattr(Folder, "write", fail)
+    safe: list[int] = []
+    publisher.put(some(3), lambda: safe.append(1))
+    async with asyncio.timeout(5):
+        while not safe:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    put(publisher, some(4))
     assert await publisher.stop(0.05) == 7
     assert lost("stopped") == before + 7
     assert "7 hits" in caplog.text
@@ -276,7 +383,7 @@ async def test_a_record_that_would_be_too_large_is_made_of_fewer_hits() -> None:
     hits = [made(stream, mail, "https://example.com/" + "x" * 8000) for _ in range(400)]
     kafka = Kafka()
     async with publishing(kafka, edge_batch_hits=1000) as publisher:
-        publisher.put(hits)
+        put(publisher, hits)
         await sent(publisher)
     assert kafka.hits() == hits
     assert all(len(HIT.encode_many(values)) <= 1_000_000 for _, _, values in kafka.records)
@@ -303,7 +410,7 @@ async def test_a_record_that_kafka_finds_too_large_is_halved_to_the_last_hit() -
 
     kafka = NarrowKafka()
     async with publishing(kafka) as publisher:
-        publisher.put(hits)
+        put(publisher, hits)
         await sent(publisher)
     assert kafka.hits() == hits[:6] + hits[7:]
     assert lost("too_large") == before + 1
@@ -312,11 +419,11 @@ async def test_a_record_that_kafka_finds_too_large_is_halved_to_the_last_hit() -
 async def test_new_partitions_come_into_use_without_a_break() -> None:
     kafka, hits = Kafka(), some(400)
     async with publishing(kafka) as publisher:
-        publisher.put(hits[:200])
+        put(publisher, hits[:200])
         await sent(publisher)
         kafka.partitions = 8
         for at in range(200, 400, 10):
-            publisher.put(hits[at : at + 10])
+            put(publisher, hits[at : at + 10])
             await asyncio.sleep(0.002)
         await sent(publisher)
     assert len({partition for partition, _, _ in kafka.records}) == 8

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mailwake.http_server import configure
+from mailwake_edge.app import Safe
 from mailwake_edge.server import MAX_REQUEST_BYTES, REQUEST_DEADLINE_S, Protocol, Turn
 
 
@@ -116,6 +117,27 @@ async def test_a_client_that_does_not_read_is_waited_for() -> None:
     await turns(10)
     assert wire.written.endswith(b"/o/slow")
     assert not turn.tasks
+
+
+async def test_answers_that_wait_for_their_hits_go_out_together() -> None:
+    safe = Safe()
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        await safe
+        await echo(scope, receive, send)
+
+    turn = Turn()
+    wires = []
+    for number in range(3):
+        protocol, wire = connect(waits, turn)
+        protocol.data_received(request(f"/o/{number}"))
+        wires.append(wire)
+    await turns(10)
+    assert not any(wire.written for wire in wires)
+    assert not turn.tasks
+    safe.set_result(None)
+    await turns()
+    assert [wire.written[-4:] for wire in wires] == [b"/o/0", b"/o/1", b"/o/2"]
 
 
 async def test_a_client_that_leaves_while_it_is_waited_for_leaves_nothing() -> None:

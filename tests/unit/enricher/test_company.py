@@ -93,12 +93,36 @@ def test_a_machine_known_as_one_does_not_make_a_burst_of_a_person() -> None:
     assert verdicts(click, *checks) == ["human", *["scanner"] * 5]
 
 
+@pytest.mark.parametrize("many", [0, 20])
+def test_a_click_does_not_repeat_what_the_browser_fetched_ahead(many: int) -> None:
+    """Neither while that is a mark nor when other hits have pushed it out."""
+    ahead = hit(at=LATER, link=0, purpose="prefetch")
+    others = [
+        hit(at=LATER + 1000 + n, agent=GMAIL, network=f"66.249.{n}.0/24") for n in range(many)
+    ]
+    click, again = hit(at=LATER + 30_000, link=0), hit(at=LATER + 31_000, link=0)
+    told = judged(ahead, *others, click, again)
+    assert told[ahead.hit_id].verdict == "prefetch"
+    assert (told[click.hit_id].verdict, told[click.hit_id].first) == ("human", True)
+    assert again.hit_id not in told
+    late = judged(click, ahead)
+    assert (late[ahead.hit_id].verdict, late[click.hit_id].first) == ("prefetch", True)
+
+
 def test_several_recipients_of_one_body_are_no_burst() -> None:
     two = {"recipient_count": 3, "recipients": [f"{n:032x}" for n in range(3)]}
     opens = [hit(at=LATER + 1000 * n, recipient=0, network=f"10.0.{n}.0/24") for n in range(4)]
     assert verdicts(*opens, **two) == ["human"] * 4
     one_more = hit(at=LATER + 5000, recipient=0, network="10.0.9.0/24")
     assert verdicts(*opens, one_more, **two) == ["scanner"] * 5
+    # Within seconds links are followed by two people at the most, however many have the mail.
+    ten = {"recipient_count": 10, "recipients": [f"{n:032x}" for n in range(10)]}
+    links = [
+        hit(at=LATER + 1000 * n, link=n, recipient=0, network=f"10.0.{n % 2}.0/24")
+        for n in range(4)
+    ]
+    assert verdicts(*links, **ten) == ["scanner"] * 4
+    assert verdicts(*links[:3], **ten) == ["human"] * 3
     # Of one network three links are enough.
     assert verdicts(*visit(0, 1, 2, recipient=0), **two) == ["scanner"] * 3
     # So too, where each has a body of its own, in each of them.
@@ -114,6 +138,96 @@ def test_what_comes_with_a_scanner_is_the_scanners() -> None:
     assert told[got.hit_id].revision == 2
     other = hit(at=LATER, link=0, agent=PHONE)
     assert verdicts(other, asked) == ["human", "scanner"]
+
+
+CLOUD, HOME = {"asn": 16509}, {"asn": 64500}
+
+
+@pytest.mark.parametrize(
+    ("name", "hits", "verdict"),
+    [
+        ("two links within ten seconds", visit(0, 10, **CLOUD), "scanner"),
+        ("two links, slowly", visit(0, 11, **CLOUD), "human"),
+        (
+            "two networks within two minutes",
+            [hit(at=LATER, **ONE, **CLOUD), hit(at=LATER + 120_000, link=0, **TWO, **CLOUD)],
+            "scanner",
+        ),
+        (
+            "two networks, later",
+            [hit(at=LATER, **ONE, **CLOUD), hit(at=LATER + 121_000, **TWO, **CLOUD)],
+            "human",
+        ),
+        ("an open and a click", [hit(at=LATER, **CLOUD), *visit(1, **CLOUD)], "human"),
+        ("two links from a home", visit(0, 10, **HOME), "human"),
+        (
+            "the mail had been read",
+            [hit(at=LATER - 40_000, **CLOUD), *visit(0, 1, **CLOUD)],
+            "human",
+        ),
+    ],
+)
+def test_a_pair_from_data_centres_is_a_scanners(name: str, hits: list[Hit], verdict: str) -> None:
+    told = judged(*hits)
+    assert {event.verdict for event in told.values()} == {verdict}
+    if verdict == "scanner":
+        assert all("hosting_pair" in event.reasons for event in told.values())
+
+
+def test_a_pair_is_of_one_recipient_and_of_data_centres_alone() -> None:
+    two = {"recipient_count": 2, "recipients": [f"{n:032x}" for n in range(2)]}
+    apart = [hit(at=LATER + n, link=n, recipient=n + 1, **CLOUD) for n in range(2)]
+    assert verdicts(*apart, **two) == ["human"] * 2
+    mixed = [*visit(0, **ONE, **CLOUD), hit(at=LATER + 1000, link=1, **TWO, **HOME)]
+    assert verdicts(*mixed) == ["human"] * 2
+
+
+@pytest.mark.parametrize(
+    ("after_s", "verdict", "sign"),
+    [
+        (-5, "scanner", "soon_after_send"),
+        (0, "scanner", "soon_after_send"),
+        (60, "scanner", "minutes_after_send"),
+        (299, "scanner", "minutes_after_send"),
+        (300, "human", "hosting_network"),
+    ],
+)
+def test_from_a_data_centre_when_scanners_come(after_s: int, verdict: str, sign: str) -> None:
+    made = hit(at=LATER + after_s * 1000, **CLOUD)
+    event = judged(made, sent_at=LATER)[made.hit_id]
+    assert event.verdict == verdict
+    assert sign in event.reasons
+    program = hit(at=LATER + after_s * 1000, agent=THUNDERBIRD, **CLOUD)
+    assert verdicts(program, sent_at=LATER) == ["human"]
+    at_home = hit(at=LATER + after_s * 1000, **HOME)
+    assert verdicts(at_home, sent_at=LATER) == ["human"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hits", "verdict"),
+    [
+        ("from a home", visit(0, 1, 2, 3, 4, **HOME), "human"),
+        ("from a network that is not known", visit(0, 1, 2, 3, 4), "scanner"),
+        ("from a data centre", visit(0, 1, 2, 3, 4, **CLOUD), "scanner"),
+        (
+            "from two networks",
+            [*visit(0, 1, **ONE, **HOME), hit(at=LATER + 2000, link=2, **TWO, **HOME)],
+            "scanner",
+        ),
+        (
+            "from three networks",
+            [hit(at=LATER + n, **net, **HOME) for n, net in enumerate((ONE, TWO, THREE))],
+            "scanner",
+        ),
+    ],
+)
+def test_all_links_at_a_run_long_after_scanners(name: str, hits: list[Hit], verdict: str) -> None:
+    told = judged(*hits, sent_at=LATER - 900_000)
+    assert {event.verdict for event in told.values()} == {verdict}
+    assert all(("long_after_send" in e.reasons) == (verdict == "human") for e in told.values())
+    # A sender's clock may be ten minutes wrong, and most scanners come within five.
+    told = judged(*hits, sent_at=LATER - 895_000)
+    assert {event.verdict for event in told.values()} == {"scanner"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailwake.contracts import TRACK, Event, Hit, Send, Track
 from mailwake.ids import HitStream, event_id, message_id_of, message_time
@@ -343,6 +345,56 @@ def test_tracking_ends_after_so_long() -> None:
     assert run(Track(), hit(at=sent_at + RULES.keep_ms + 1)).drops == ["too_late"]
     without = hit(at=NOW + RULES.keep_ms, message_id=message_id_of("acme", "1"))
     assert run(Track(), without).drops == []
+
+
+DAY = 86_400_000
+
+
+@pytest.mark.parametrize(("days", "kept"), [(1, 1), (90, 90), (179, 179), (180, 180)])
+def test_a_send_may_be_tracked_for_a_shorter_time(days: int, kept: int) -> None:
+    track = Track()
+    run(track, send(sent_at=NOW, keep_days=days))
+    assert len(run(track, hit(at=NOW + kept * DAY)).events) == 1
+    before = copy(track)
+    assert run(track, hit(at=NOW + kept * DAY + 1)).drops == ["too_late"]
+    assert track == before
+    # It stays known, so that what comes later is known as too late.
+    assert not is_over(track, NOW + kept * DAY + 1, RULES)
+
+
+def test_the_usual_time_is_the_shortest_in_a_row() -> None:
+    usual, shorter = Track(), Track()
+    run(usual, send())
+    run(shorter, send(keep_days=30))
+    assert usual.send is not None
+    assert shorter.send is not None
+    assert (usual.send.keep_days, shorter.send.keep_days) == (0, 30)
+
+
+def test_a_send_said_again_may_change_how_long() -> None:
+    track = Track()
+    run(track, send(sent_at=NOW), send(sent_at=NOW, keep_days=1))
+    assert run(track, hit(at=NOW + DAY + 1)).drops == ["too_late"]
+
+
+@settings(max_examples=200)
+@given(
+    ages=st.lists(st.integers(-DAY, 4 * DAY), max_size=8, unique=True),
+    days=st.integers(1, 3),
+    keep=st.integers(1, 4),
+    place=st.integers(0, 8),
+)
+def test_the_shorter_of_both_times_decides_whenever_the_send_comes(
+    ages: list[int], days: int, keep: int, place: int
+) -> None:
+    rules = Rules(repeat_window_ms=0, join_wait_ms=DAY, keep_ms=keep * DAY)
+    sent = send(message_id=message_id_of("acme", "1"), sent_at=NOW, keep_days=days)
+    hits = [hit(at=NOW + age, message_id=sent.message_id, agent=f"a{age}") for age in ages]
+    outcome = run(Track(), *hits[:place], sent, *hits[place:], rules=rules)
+    late = sum(age > min(days, keep) * DAY for age in ages)
+    assert outcome.drops.count("too_late") == late
+    told = {event.hit_id for event in outcome.events}
+    assert told == {each.hit_id for each in hits if each.at - NOW <= min(days, keep) * DAY}
 
 
 def test_a_track_of_an_earlier_release_goes_on() -> None:

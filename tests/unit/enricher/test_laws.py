@@ -34,6 +34,9 @@ SENDS = [
     {"recipient_count": 2, "recipients": ["aa" * 16, "bb" * 16]},
     {"mode": "anonymous", "recipients": []},
     {"sent_at": NOW, "clicks": True},
+    {"keep_days": 1},
+    {"sent_at": NOW - 250_000},
+    {"sent_at": NOW - 1_000_000, "recipient_count": 2, "recipients": ["aa" * 16, "bb" * 16]},
 ]
 """What the sends are like."""
 
@@ -50,7 +53,8 @@ def some_hits(draw: st.DrawFn, most: int = MARKS, span: int = 200_000) -> list[H
             network=draw(st.sampled_from(NETWORKS)),
             recipient=draw(st.sampled_from([0, 0, 0, 1])),
             method=draw(st.sampled_from(["GET", "GET", "GET", "HEAD"])),
-            asn=draw(st.sampled_from([0, 0, 8075, 714, 22616])),
+            purpose=draw(st.sampled_from(["", "", "", "prefetch"])),
+            asn=draw(st.sampled_from([0, 0, 8075, 714, 22616, 16509, 24940, 64500])),
             **({} if (link := draw(st.sampled_from([None, 0, 1, 2]))) is None else {"link": link}),
         )
         for number in range(count)

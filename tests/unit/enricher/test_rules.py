@@ -12,8 +12,9 @@ import pytest
 from mailwake.contracts import Track, Verdict
 from mailwake.errors import ConfigError
 from mailwake.reasons import SENTENCES, Reason, sentences
-from mailwake_enricher.rules import packaged_rules, parse_rules, read_rules
-from mailwake_enricher.signs import signals_of
+from mailwake.settings import read_settings
+from mailwake_enricher.rules import packaged_rules, parse_rules, read_rules, rules_in_force
+from mailwake_enricher.signs import EARLY, HOSTED_PAIR, SOON, WIDE, signals_of
 from tests.unit.enricher.values import BROWSER, NOW, hit, run, send
 
 CHROME = (
@@ -33,6 +34,10 @@ def from_each(asns: Iterable[int], verdict: Verdict, *reasons: Reason, **shown: 
 SCANNERS = (
     *(22843, 26211, 52129, 13916, 30031, 42427, 39588, 60492, 136792, 15324, 16417, 30238),
     *(30215, 40427, 16880, 44444, 13448),
+)
+DATA_CENTRES = (
+    *(16509, 14618, 396982, 31898, 36351, 45102, 37963, 132203, 45090, 14061, 63949, 24940),
+    *(212317, 213230, 16276, 12876, 51167, 40021, 197540, 202053, 25697),
 )
 
 ROWS: list[Row] = [
@@ -107,6 +112,15 @@ ROWS: list[Row] = [
     ({"asn": 8075}, "proxy", ["outlook_proxy"]),
     # Probable only: people browse from there.
     *from_each((22616, 62044, 53813), "human", "no_machine_sign", "maybe_scanner_network", link=0),
+    # Data centres, likewise: by themselves they decide nothing.
+    *from_each(DATA_CENTRES, "human", "no_machine_sign", "hosting_network"),
+    *from_each(DATA_CENTRES, "human", "no_machine_sign", "hosting_network", link=0),
+    (
+        {"agent": "Microsoft Outlook 16.0", "asn": 16509},
+        "human",
+        ["outlook", "hosting_network"],
+    ),
+    ({"agent": "curl/8.9.1", "asn": 16509}, "scanner", ["script_agent", "hosting_network"]),
     # Apple, Yahoo, Google.
     ({"agent": "Mozilla/5.0", "asn": 714}, "prefetch", ["apple_prefetch", "apple_network"]),
     ({"asn": 6185}, "human", ["no_machine_sign", "apple_network"]),
@@ -136,7 +150,7 @@ def test_a_hit_is_told_by_what_it_shows(
 
 def test_every_signal_that_a_hit_shows_has_a_row() -> None:
     told = {reason for _, _, reasons in ROWS for reason in reasons}
-    beside = {*signals_of(-1), "implied_by_click"}
+    beside = {*signals_of(-1), *signals_of(~WIDE), "implied_by_click"}
     assert told | beside == set(get_args(Reason))
 
 
@@ -165,6 +179,11 @@ def test_a_verdict_is_as_sure_as_its_signals() -> None:
     both = judge(("maybe_scanner_network", "soon_after_send"), 0)
     assert (both.verdict, both.score) == ("scanner", 50)
     assert both.reasons == ("maybe_scanner_network", "soon_after_send")
+    # A data centre needs one more sign; a mail program's name outweighs both.
+    assert judge(("hosting_network",), 0).verdict == "human"
+    for bit in (SOON, EARLY, HOSTED_PAIR):
+        assert judge(("hosting_network",), bit).verdict == "scanner"
+        assert judge(("hosting_network", "mail_program"), bit).verdict == "human"
     # Of the signs of a burst the heaviest counts, all are told.
     burst = judge(("read_before", "hit_burst", "link_burst", "network_burst"), 0)
     assert (burst.verdict, burst.score) == ("human", 70)
@@ -207,6 +226,24 @@ def test_a_rule_set_of_ones_own(tmp_path: Path) -> None:
     assert (rules.version, rules.judge(("head_request",), 0).verdict) == (7, "human")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_rules(tmp_path / "none.toml")
+
+
+def test_the_rules_in_force_are_those_of_the_settings(tmp_path: Path) -> None:
+    assert rules_in_force(read_settings({})) is packaged_rules()
+    mine = tmp_path / "mine.toml"
+    mine.write_text(RULES.replace("version = 1", "version = 7", 1))
+    named = read_settings({"MAILWAKE_RULES": str(mine)})
+    assert rules_in_force(named).version == 7
+    mine.write_text(RULES.replace("threshold = ", "threshold = 1", 1))
+    for wrong in ("$.threshold", ""):
+        with pytest.raises(ConfigError) as error:
+            rules_in_force(named)
+        line = str(error.value)
+        assert str(mine) in line
+        assert wrong in line
+        assert line.endswith("unset MAILWAKE_RULES to judge by the rules in the package")
+        assert "\n" not in line
+        mine.unlink(missing_ok=True)
 
 
 def test_every_reason_has_a_sentence_and_a_line_in_the_docs() -> None:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from starlette.responses import Response
 
 from mailwake_api import alerts, stream
-from mailwake_api.alerts import Alerts, Listed, Reading, Shown, Unread, WhoseAlerts
+from mailwake_api.alerts import Alerts, Listed, Reading, Shown, Unread
 from mailwake_api.mails import Mail, read_mails
+from mailwake_api.preferences import ForUser
 from mailwake_api.stream import Resuming
 from mailwake_api.web.clock import Clock
 from mailwake_api.web.mailbox import people, title
@@ -48,7 +49,7 @@ async def read(visit: Visit) -> Response:
     else:
         now = int(datetime.now(UTC).timestamp() * 1000)
         reading = Reading(up_to=min(int(up_to), now) if up_to.isdecimal() else now)
-    await visit.ask(alerts.mark_read, Unread, asked=WhoseAlerts(), body=reading)
+    await visit.ask(alerts.mark_read, Unread, asked=ForUser(), body=reading)
     return visit.go("/bell")
 
 

@@ -85,7 +85,7 @@ class _Address:
             return _to_sign_in(request)
         try:
             if method == "POST":
-                visit = await self._with_form(visit)
+                visit = await self._with_form(visit, page)
             return await page.view(visit)
         except Problem as problem:
             return _fault(visit, problem)
@@ -107,13 +107,14 @@ class _Address:
                 visit, Problem(500, "fault", "This is a fault of ours; the operator can read of it")
             )
 
-    async def _with_form(self, visit: Visit) -> Visit:
+    async def _with_form(self, visit: Visit, page: Page) -> Visit:
         request = visit.request
         if not from_here(request.headers, self._tools.parts.settings.withdrawal_url):
             raise Problem(403, "elsewhere", "This form was not sent from a page of Mailwake.")
         form = await _form(request)
-        if visit.session is not None and not self._tools.sessions.form_fits(
-            visit.session, form.get("token", "")
+        # Signing in needs none: there may be no session yet, or one of somebody else.
+        if not page.anybody and not self._tools.sessions.form_fits(
+            visit.who, form.get("token", "")
         ):
             raise Problem(403, "old_form", "This form is from before you signed in; load it again.")
         return Visit(visit.tools, request, visit.session, visit.clock, form)

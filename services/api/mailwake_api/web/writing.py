@@ -41,13 +41,11 @@ def parties(text: str, field: str) -> list[Party]:
 
     Raises WrongError.
     """
-    line = text.replace(";", ",").replace("\n", ",").replace("\r", "")
+    line = re.sub(r"[\s,]*[;,\r\n][\s,;]*", ", ", text).strip(" ,")
     found: list[Party] = []
-    for name, address in getaddresses([line], strict=False):
-        if not name and not address:
-            continue
+    for name, address in getaddresses([line]) if line else []:
         if not _is_address(address):
-            shown = address or name
+            shown = address or name or line
             raise WrongError(field, f"“{shown[:80]}” is no e-mail address")
         if address.lower() not in {each.address.lower() for each in found}:
             found.append(Party(" ".join(name.split()), address))

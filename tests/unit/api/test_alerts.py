@@ -1,0 +1,330 @@
+"""A user's alerts in the API: who sees which, what is read of them, and the stream, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mailwake.contracts import new_consent, user_key
+from mailwake.ids import now_ms
+from mailwake_api import stream
+from mailwake_api.app import make_app
+from mailwake_api.bearer import Role
+from mailwake_api.endpoints import ENDPOINTS
+from tests.unit.api.memory import Memory
+from tests.unit.api.test_feed import alert
+
+READER = "3" * 32
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Memory:
+    return Memory(tmp_path)
+
+
+class Client:
+    """Somebody who calls."""
+
+    def __init__(self, memory: Memory, sub: str, role: Role = "user", tenant: str = "acme") -> None:
+        transport = httpx.ASGITransport(make_app(ENDPOINTS, memory.parts))
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            base_url="http://api.example",
+            headers=memory.authorization(sub, role, tenant),
+        )
+
+    async def listed(self, status: int = 200, **asked: Any) -> Any:
+        answer = await self._http.get("/v1/alerts", params=asked)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def ids(self, **asked: Any) -> list[int]:
+        """The alerts by the numbers that make their ids."""
+        return [int(each["alert_id"], 16) for each in (await self.listed(**asked))["alerts"]]
+
+    async def read(self, status: int = 200, **reading: Any) -> Any:
+        answer = await self._http.post("/v1/alerts/read", json=reading)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+
+class Listener:
+    """Somebody who listens; the answer's pieces are taken when `take` is called, and not before."""
+
+    def __init__(self, memory: Memory, sub: str = "ben", last: str | None = None) -> None:
+        headers = memory.authorization(sub) | ({"Last-Event-ID": last} if last else {})
+        self._scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/v1/alerts/stream",
+            "query_string": b"",
+            "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
+        }
+        self._app = make_app(ENDPOINTS, memory.parts)
+        self._pieces: asyncio.Queue[Any] = asyncio.Queue(1)
+        self.gone = asyncio.Event()
+
+    async def _receive(self) -> Any:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def take(self) -> dict[str, str]:
+        """The next event; {} at the end."""
+        while True:
+            async with asyncio.timeout(5):
+                message = await self._pieces.get()
+            if message["type"] == "http.response.start":
+                assert message["status"] == 200
+                continue
+            if not message["more_body"]:
+                return {}
+            text = message["body"].decode()
+            if "event:" in text:
+                lines = text.strip().splitlines()
+                return dict(line.split(": ", 1) for line in lines)
+
+    async def __aenter__(self) -> Listener:
+        self.task = asyncio.ensure_future(self._app(self._scope, self._receive, self._pieces.put))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.gone.set()
+        async with asyncio.timeout(5):
+            await self.task
+
+
+async def test_newest_first_in_pages(memory: Memory) -> None:
+    now = now_ms()
+    memory.bell.ring(*(alert(number, at=now - number % 7 * 1000) for number in range(30)))
+    ben = Client(memory, "ben")
+    page, found = await ben.listed(limit=7), []
+    assert page["unread"] == 30
+    assert [len(page["alerts"]), page["alerts"][0]["read"]] == [7, False]
+    while True:
+        found += [(each["at"], each["alert_id"]) for each in page["alerts"]]
+        memory.bell.ring(alert(100 + len(found), at=now))  # moves no page
+        if page["next"] is None:
+            break
+        page = await ben.listed(limit=7, cursor=page["next"])
+    assert len(found) == 30
+    assert found == sorted(found, reverse=True)
+
+
+async def test_everybody_sees_only_what_is_theirs(memory: Memory) -> None:
+    memory.bell.ring(
+        alert(1, at=now_ms()),
+        alert(2, at=now_ms(), user="ada"),
+        alert(3, at=now_ms(), tenant="other"),
+    )
+    assert await Client(memory, "ben").ids() == [1]
+    assert await Client(memory, "ada", "admin").ids() == [2]
+    assert await Client(memory, "ben", tenant="other").ids() == [3]
+    assert await Client(memory, "crm", "platform").ids(user="ada") == [2]
+    assert (await Client(memory, "crm", "platform").listed(422))["code"] == "no_user"
+    assert (await Client(memory, "ada", "admin").listed(403, user="ben"))["code"] == "not_yours"
+    await Client(memory, "ada").read(alert_ids=[f"{1:032x}"])
+    assert (await Client(memory, "ben").listed())["unread"] == 1
+
+
+async def test_a_record_of_another_key_tells_nobody_else(memory: Memory) -> None:
+    memory.bell._alerts.place = (0, 0)
+    memory.bell._take_alert(user_key("acme", "ada"), alert(1, at=now_ms()))
+    assert await Client(memory, "ada").ids() == []
+
+
+async def test_a_later_revision_replaces_and_an_earlier_one_does_not(memory: Memory) -> None:
+    now = now_ms()
+    memory.bell.ring(alert(1, 3, now), alert(1, 2, now, verdict="proxy"), alert(1, 3, now))
+    (told,) = (await Client(memory, "ben").listed())["alerts"]
+    assert (told["revision"], told["verdict"]) == (3, "human")
+    memory.bell.ring(alert(1, 4, now, verdict="scanner"))
+    assert await Client(memory, "ben").ids() == []
+
+
+async def test_who_denies_afterwards_is_not_shown(memory: Memory) -> None:
+    now = now_ms()
+    memory.bell.ring(
+        alert(1, at=now),
+        alert(2, at=now, kind="click", link=0, target="https://shop.example/"),
+        alert(3, at=now, recipient_id=None, recipient=0, recipient_count=3),
+        alert(4, at=now, recipient_id="4" * 32),
+    )
+    ben = Client(memory, "ben")
+
+    async def say(purpose: Any, state: Any, at: int, tenant: str = "acme") -> None:
+        consent = new_consent(tenant, READER, purpose, state, at, "form", "words")
+        await memory.register.write_consents([consent])
+
+    assert await ben.ids() == [4, 3, 2, 1]
+    await say("opens", "denied", now, "other")
+    assert await ben.ids() == [4, 3, 2, 1]
+    await say("opens", "denied", now)
+    assert await ben.ids() == [4, 3, 2]
+    assert (await ben.listed())["unread"] == 3
+    await say("clicks", "denied", now)
+    assert await ben.ids() == [4, 3]  # of a shared body nobody knows who it was
+    await say("opens", "granted", now + 1)
+    assert await ben.ids() == [4, 3, 1]
+
+
+async def test_what_is_read_is_marked(memory: Memory) -> None:
+    now = now_ms()
+    memory.bell.ring(*(alert(number, at=now - 100 + number) for number in range(1, 10)))
+    ben = Client(memory, "ben")
+    assert await ben.read(alert_ids=[f"{3:032x}", f"{99:032x}"]) == {"unread": 8}
+    assert await ben.read(alert_ids=[f"{3:032x}"]) == {"unread": 8}
+    assert await ben.ids(unread=True) == [9, 8, 7, 6, 5, 4, 2, 1]
+    assert await ben.read(up_to=now - 96) == {"unread": 5}
+    assert await ben.read(up_to=f"{6:032x}") == {"unread": 3}
+    assert await ben.ids(unread=True) == [9, 8, 7]
+    assert await ben.ids(unread=False, limit=2) == [9, 8]
+    shown = (await ben.listed())["alerts"]
+    assert [each["read"] for each in shown] == [False] * 3 + [True] * 6
+    # One that comes later is unread, whatever time it is of; one told anew stays read.
+    memory.bell.ring(alert(11, at=now - 99), alert(1, 2, now))
+    assert await ben.ids(unread=True) == [9, 8, 7, 11]
+    assert (await ben.read(422, up_to="f" * 32))["code"] == "no_such_alert"
+    for wrong in ({}, {"alert_ids": [], "up_to": now}):
+        assert (await ben.read(422, **wrong))["code"] == "what"
+    assert await ben.read(alert_ids=[]) == {"unread": 4}
+
+
+async def test_a_write_that_another_process_undoes_is_done_again(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.bell.ring(*(alert(number, at=now_ms()) for number in range(3)))
+    written = memory.connection.write
+    rivals = [[f"{1:032x}"], [f"{1:032x}", f"{2:032x}"]]
+
+    async def overtaken(topic: str, key: bytes, value: bytes) -> None:
+        await written(topic, key, value)
+        if rivals:
+            ours = json.loads(value) | {"alert_ids": rivals.pop(0)}
+            await written(topic, key, json.dumps(ours).encode())
+
+    monkeypatch.setattr(memory.connection, "write", overtaken)
+    ben = Client(memory, "ben")
+    assert await ben.read(alert_ids=[f"{0:032x}"]) == {"unread": 0}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"limit": 0}, {"limit": 201}, {"cursor": "1"}, {"unread": "perhaps"}, {"before": 1}],
+)
+async def test_a_query_that_does_not_fit(memory: Memory, asked: dict[str, Any]) -> None:
+    assert (await Client(memory, "ben").listed(422, **asked))["code"] == "query"
+
+
+async def test_a_stream_tells_what_comes(memory: Memory) -> None:
+    memory.bell.ring(alert(1, at=now_ms()))
+    async with Listener(memory) as ben, Listener(memory, "ada") as ada:
+        assert await ben.take() == {"id": "0-1", "event": "unread", "data": '{"unread":1}'}
+        assert await ada.take() == {"id": "0-1", "event": "unread", "data": '{"unread":0}'}
+        memory.bell.ring(alert(2, at=now_ms()))
+        told = await ben.take()
+        assert (told["id"], told["event"]) == ("0-2", "alert")
+        shown = json.loads(told["data"])
+        assert shown == (await Client(memory, "ben").listed(limit=1))["alerts"][0]
+        assert (await ben.take())["data"] == '{"unread":2}'
+        await Client(memory, "ben").read(alert_ids=[shown["alert_id"]])
+        assert await ben.take() == {"id": "0-2", "event": "unread", "data": '{"unread":1}'}
+        assert memory.bell._listeners == 2
+        memory.bell.close()
+        assert await ben.take() == {} == await ada.take()
+    assert memory.bell._listeners == 0
+    assert memory.bell._listening == {}
+
+
+async def test_a_stream_goes_on_where_its_reader_stood(memory: Memory) -> None:
+    memory.bell.ring(*(alert(number, at=now_ms()) for number in range(25)))
+    listed = await Client(memory, "ben").listed()
+    memory.bell.ring(*(alert(number, at=now_ms()) for number in (30, 31, 2)))  # 2: once more
+    async with Listener(memory, last=listed["last_event_id"]) as ben:
+        pieces = await taken(ben)
+        assert [event["id"] for event in pieces] == ["0-26", "0-27", "0-28"]
+        assert [event["event"] for event in pieces] == ["alert", "alert", "unread"]
+
+
+async def test_a_reader_that_missed_something_is_told_to_read_again(memory: Memory) -> None:
+    memory.bell.ring(*(alert(number, at=now_ms() + number) for number in range(300)))
+    for last in ("0-3", "0-99999", "7-1"):  # left out, of another topic, of another partition
+        async with Listener(memory, last=last) as ben:
+            assert await ben.take() == {"id": "0-300", "event": "resync", "data": "{}"}
+            assert (await ben.take())["event"] == "unread"
+    async with Listener(memory, last="0-290") as ben:
+        assert [e["id"] for e in await taken(ben)] == [f"0-{n}" for n in range(291, 301)] + [
+            "0-300"
+        ]
+    answer = await Client(memory, "ben")._http.get(
+        "/v1/alerts/stream", headers={"Last-Event-ID": "x"}
+    )
+    assert answer.json()["code"] == "last_event_id"
+
+
+async def taken(listener: Listener) -> list[dict[str, str]]:
+    """All events up to the first that tells how many are unread."""
+    found: list[dict[str, str]] = []
+    while not found or found[-1]["event"] != "unread":
+        found += await listener_pieces(listener)
+    return found
+
+
+async def listener_pieces(listener: Listener) -> list[dict[str, str]]:
+    async with asyncio.timeout(5):
+        message = await listener._pieces.get()
+    blocks = message.get("body", b"").decode().split("\n\n")
+    return [
+        dict(line.split(": ", 1) for line in block.splitlines())
+        for block in blocks
+        if "event:" in block
+    ]
+
+
+async def test_a_reader_that_takes_nothing_is_told_to_read_again(memory: Memory) -> None:
+    async with Listener(memory) as ben:
+        await asyncio.sleep(0.01)  # the stream waits for its first piece to be taken
+        for number in range(1000):
+            memory.bell.ring(alert(number, at=now_ms() + number))
+        while (told := await ben.take())["event"] != "resync":
+            assert told["event"] == "unread"
+        assert told["id"] == "0-1000"
+        assert (await ben.take())["data"] == '{"unread":200}'
+        memory.bell.ring(alert(1000, at=now_ms() + 2000))
+        assert (await ben.take())["id"] == "0-1001"
+
+
+async def test_a_quiet_stream_shows_that_it_lives_and_ends_in_time(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(stream, "LIFE_S", 0.3)
+    beats = 0
+    async with Listener(memory) as ben:
+        while True:
+            async with asyncio.timeout(5):
+                message = await ben._pieces.get()
+            if message.get("more_body") is False:
+                break
+            beats += message.get("body", b"").startswith(b":\nid: 0-0")
+        assert beats > 3
+
+
+async def test_nobody_takes_all_the_room(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailwake_api.bell.MOST_READERS_OF_A_USER", 2)
+    monkeypatch.setattr("mailwake_api.bell.MOST_READERS", 3)
+    ada = Client(memory, "ada")
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            await (await stack.enter_async_context(Listener(memory))).take()
+        answer = await Client(memory, "ben")._http.get("/v1/alerts/stream")
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_streams")
+        await (await stack.enter_async_context(Listener(memory, "ada"))).take()
+        answer = await ada._http.get("/v1/alerts/stream")
+        assert answer.status_code == 503
+    assert memory.bell._listeners == 0
