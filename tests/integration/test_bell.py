@@ -12,6 +12,7 @@ import statistics
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
 from mailwake_api.commands import keys_command
 from mailwake_api.server import Protocol
+from mailwake_local.kafka import LocalKafka
+from mailwake_local.ports import free_port
 from tests.api import Api, json
 from tests.following import standing, until
 from tests.integration.test_api_server import memory
@@ -268,6 +271,46 @@ async def test_a_killed_process_knows_all_when_it_is_back(
         listed = json(await asyncio.to_thread(ben.get, "/v1/alerts", params={"limit": 200}))
         assert len(listed["alerts"]) == 60
         assert listed["unread"] == 54
+
+
+async def test_a_stream_outlasts_a_kafka_that_goes_away(
+    settings: Settings, tenant: str, tmp_path: Path
+) -> None:
+    with LocalKafka(tmp_path / "kafka", port=free_port()) as local:
+        own = replace(settings, kafka_bootstrap=local.bootstrap, topic_prefix="")
+        await apply_topics(own)
+        api = Api(own, tmp_path, "alone")
+        with api, api.client("ben", tenant=tenant) as ben:
+            async with Reader(api, tenant, "ben").listening() as reader:
+                await ring_once(own, alert(tenant, "ben", 1))
+                await reader.has(1)
+                local.kill()
+                told = json(await asyncio.to_thread(ben.get, "/v1/alerts"), 503)
+                assert told["code"] == "unavailable"
+                marked = await asyncio.to_thread(
+                    ben.post, "/v1/alerts/read", json={"alert_ids": reader.got}
+                )
+                assert marked.status_code == 503
+                local.start()
+                await ring_once(own, alert(tenant, "ben", 2))
+                await reader.has(2)
+
+                def marked_now() -> bool:
+                    reading = {"alert_ids": reader.got}
+                    return ben.post("/v1/alerts/read", json=reading).status_code == 200
+
+                await until("they are marked", marked_now)
+            assert json(await asyncio.to_thread(ben.get, "/v1/alerts"))["unread"] == 0
+            assert reader.resyncs == 0
+
+
+async def ring_once(settings: Settings, each: Alert) -> None:
+    """Publishes an alert with a producer of its own."""
+    producer = await start_producer(settings, client_id="test-alert", linger_ms=0)
+    try:
+        await ring(producer, settings, each)
+    finally:
+        await producer.stop()
 
 
 async def test_the_end_of_a_process_sends_its_readers_away(

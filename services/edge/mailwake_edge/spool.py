@@ -42,6 +42,11 @@ WAIT_S = 2.0
 """A disk that has not synced for so long is not waited for: the answers go out, and are counted."""
 RETRY_S = 1.0
 """After an error of the disk it is tried again so much later."""
+COMMIT_S = 0.001
+"""Strict: commits begin so far apart at the least. Under load each then serves many answers;
+without, none waits."""
+SYNC_S = 0.05
+"""Relaxed: what was written is synced so often."""
 NOTE_S = 0.5
 """How often the acknowledged position is written down, at the most."""
 
@@ -115,7 +120,10 @@ class Spool:
         self._pending: list[_Entry] = []
         self._waiting: list[Callable[[], None]] = []
         self._job: _Job | None = None
-        self._syncing = self._dirty = False
+        self._began = 0.0
+        self._starting: asyncio.TimerHandle | None = None
+        self._sync_due = False
+        self._syncs = 0
         self._failed_at: float | None = None
         self._changed = asyncio.Event()
         self._open: deque[Batch] = deque()
@@ -174,12 +182,14 @@ class Spool:
 
     def when_safe(self, then: Callable[[], None]) -> None:
         """Calls `then` when all that was appended is safe, or cannot be made so."""
-        if self._job is None or self._job.is_late:
+        if self._job is not None and self._job.is_late:
             then()
         elif self._pending:
             self._waiting.append(then)
-        else:
+        elif self._job is not None:
             self._job.waiting.append(then)
+        else:
+            then()
 
     async def read(self) -> tuple[list[bytes], Batch] | None:
         """The next values to be read back; None when there are none: what is appended from then on
@@ -238,7 +248,7 @@ class Spool:
 
     async def close(self) -> None:
         """Writes what is pending, and lets the folder go. What Kafka has not stays there."""
-        while self._pending or self._job is not None or self._syncing:
+        while self._pending or self._job is not None or self._sync_due or self._syncs:
             self._changed.clear()
             await self._changed.wait()
         if self._noting is not None:
@@ -252,13 +262,23 @@ class Spool:
 
     def _append(self, entry: _Entry) -> None:
         self._pending.append(entry)
-        if self._job is None:
+        self._start_soon()
+
+    def _start_soon(self) -> None:
+        """Sends what is pending on its way, now or a little later."""
+        if self._job is not None or self._starting is not None or not self._pending:
+            return
+        wait = self._began + COMMIT_S - time.monotonic() if self._strict else 0.0
+        if wait <= 0:
             self._start()
+        else:
+            self._starting = asyncio.get_running_loop().call_later(wait, self._start)
 
     def _start(self) -> None:
-        """Sends what is pending on its way."""
+        self._starting = None
         job = self._job = _Job(self._end, self._pending, self._waiting)
         self._pending, self._waiting = [], []
+        self._began = job.began
         self._place(job)
         if self._strict:
             loop = asyncio.get_running_loop()
@@ -277,8 +297,9 @@ class Spool:
             self._done(job, error)
         else:
             self._done(job, None)
-            self._dirty = True
-            self._sync_often()
+            if not self._sync_due:
+                self._sync_due = True
+                asyncio.get_running_loop().call_later(SYNC_S, self._sync)
 
     def _place(self, job: _Job) -> None:
         """Says where the entries of a job stand, and gives it the bytes of each segment."""
@@ -300,23 +321,20 @@ class Spool:
         for (each, _), data in job.data:
             self._sizes[each] = self._sizes.get(each, 0) + len(data)
 
-    def _sync_often(self) -> None:
-        """Syncs in the thread, again and again as long as something was written meanwhile."""
-        if self._syncing or not self._dirty:
-            return
-        self._syncing, self._dirty = True, False
+    def _sync(self) -> None:
+        self._sync_due = False
+        self._syncs += 1
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._folder.syncing())
         work.add_done_callback(self._synced)
 
     def _synced(self, work: asyncio.Future[None]) -> None:
-        self._syncing = False
+        self._syncs -= 1
         error = work.exception()
         if error is not None:
             self._failed(error)
             self._folder.leave()
             self._end = self._written = self._end[0] + 1, 0
         self._changed.set()
-        self._sync_often()
 
     def _write(self, job: _Job) -> None:
         for (number, at), data in job.data:
@@ -339,8 +357,10 @@ class Spool:
             self._failed(error)
             self._take_back(job)
         waiting, job.waiting = job.waiting, []
-        if self._pending:
-            self._start()
+        if not self._pending:  # what they wait for was taken back
+            waiting += self._waiting
+            self._waiting = []
+        self._start_soon()
         self._advance()
         self._changed.set()
         for then in waiting:

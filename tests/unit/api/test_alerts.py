@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from mailwake.contracts import new_consent, user_key
+from mailwake.contracts import ALERT_READS, new_consent, user_key
 from mailwake.ids import now_ms
 from mailwake_api import stream
 from mailwake_api.app import make_app
@@ -211,6 +212,61 @@ async def test_a_write_that_another_process_undoes_is_done_again(
     monkeypatch.setattr(memory.connection, "write", overtaken)
     ben = Client(memory, "ben")
     assert await ben.read(alert_ids=[f"{0:032x}"]) == {"unread": 0}
+
+
+class Log:
+    """One topic `alert_reads` for several processes; every step may be overtaken by the others'."""
+
+    def __init__(self, seed: int) -> None:
+        self._dice = random.Random(seed)
+        self.records: list[bytes] = []
+
+    async def pause(self) -> None:
+        for _ in range(self._dice.randrange(4)):
+            await asyncio.sleep(0)
+
+    def join(self, memory: Memory) -> None:
+        """Has a process write there, and read on from where it stood."""
+        applied = 0
+
+        async def write(topic: str, key: bytes, value: bytes) -> None:
+            await self.pause()
+            self.records.append(value)
+            await self.pause()
+
+        async def current(within_s: float = 5.0) -> None:
+            nonlocal applied
+            await self.pause()
+            end = len(self.records)
+            while applied < end:
+                reads = ALERT_READS.decode(self.records[applied])
+                applied += 1
+                memory.bell._take_reads(user_key(reads.tenant, reads.user), reads)
+                await self.pause()
+
+        memory.connection.write = write  # type: ignore[method-assign]
+        memory.bell._marks.current = current  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_of_those_who_mark_at_the_same_time_none_is_undone(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """The last record, which is all that compaction leaves, has what every process marked."""
+    log = Log(seed)
+    processes = [Memory(tmp_path_factory.mktemp("process")) for _ in range(3)]
+    now = now_ms()
+    for each in processes:
+        log.join(each)
+        each.bell.ring(*(alert(number, at=now) for number in range(12)))
+
+    async def marking(place: int) -> None:
+        for number in range(place, 12, 3):
+            await processes[place].bell.mark("acme", "ben", [f"{number:032x}"])
+            await log.pause()
+
+    await asyncio.gather(*map(marking, range(3)))
+    assert ALERT_READS.decode(log.records[-1]).alert_ids == [f"{n:032x}" for n in range(12)]
 
 
 @pytest.mark.parametrize(
