@@ -53,7 +53,16 @@ _Asked = list[tuple[Token, Scope]]
 
 
 class Safe(asyncio.Future[None]):
-    """What the answers of one turn wait for: that their hits are safe."""
+    """What the answers of one turn wait for: that their hits are safe.
+
+    Attributes:
+        make: makes the hits now. Who runs the requests of a turn one after the other may call it
+            behind the last of them; the event loop does so in the next turn.
+    """
+
+    def __init__(self, make: Callable[[], None]) -> None:
+        super().__init__()
+        self.make = make
 
 
 class Edge:
@@ -65,9 +74,9 @@ class Edge:
     everything else.
 
     Requests that came in one turn of the event loop go together: their tokens are opened and their
-    hits made in the next turn, one kind of work after the other, since code that the processor's
-    caches hold runs several times as fast as the same code spread between answers; and all are
-    answered when their hits are safe.
+    hits made behind the last of them, one kind of work after the other, since code that the
+    processor's caches hold runs several times as fast as the same code spread between answers; and
+    all are answered when their hits are safe.
     """
 
     def __init__(
@@ -113,9 +122,8 @@ class Edge:
         if kind == "click" and (token is None or token.target is None):
             return NO_LINK
         if self._safe is None:
-            loop = asyncio.get_running_loop()
-            self._safe = Safe(loop=loop)
-            loop.call_soon(self._make_hits)
+            self._safe = Safe(self._make_hits)
+            asyncio.get_running_loop().call_soon(self._make_hits)
         if token is None or token.target is None:
             self._pixels.append(scope)
             return PIXEL
@@ -125,6 +133,8 @@ class Edge:
     def _make_hits(self) -> None:
         """Makes the hits of the requests that came in one turn, and hands them on."""
         pixels, clicks, safe = self._pixels, self._clicks, self._safe
+        if safe is None:  # they are made already
+            return
         self._pixels, self._clicks, self._safe = [], [], None
         answer = partial(_answer, safe)
         try:
@@ -200,9 +210,9 @@ class Edge:
         )
 
 
-def _answer(safe: Safe | None) -> None:
+def _answer(safe: Safe) -> None:
     """Lets the answers go that wait for this."""
-    if safe is not None and not safe.done():
+    if not safe.done():
         safe.set_result(None)
 
 

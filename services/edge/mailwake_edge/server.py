@@ -32,6 +32,7 @@ class Turn(ServerState):
         super().__init__()
         self._due: list[tuple[RequestResponseCycle, Any]] = []
         self._held: dict[Safe, list[_Answering]] = {}
+        self._new: list[Safe] = []
 
     def add(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Has a request answered in the next turn of the event loop."""
@@ -44,6 +45,15 @@ class Turn(ServerState):
         for cycle, app in due:
             whole = cycle.transport = _Whole(cycle.transport)
             self._go_on((cycle.run_asgi(app), cycle, whole))
+        while self._new:
+            safe = self._new.pop()
+            try:
+                safe.make()
+            finally:
+                if safe.done():
+                    self._release(safe)
+                else:
+                    safe.add_done_callback(self._release)
 
     def _go_on(self, answering: _Answering) -> None:
         """Runs an answer up to its end, or to what it waits for."""
@@ -58,7 +68,7 @@ class Turn(ServerState):
             held = self._held.get(waits_for)
             if held is None:
                 held = self._held[waits_for] = []
-                waits_for.add_done_callback(self._release)
+                self._new.append(waits_for)
             held.append(answering)
             return
         whole.flush()

@@ -120,7 +120,7 @@ async def test_a_client_that_does_not_read_is_waited_for() -> None:
 
 
 async def test_answers_that_wait_for_their_hits_go_out_together() -> None:
-    safe = Safe()
+    safe = Safe(lambda: None)
 
     async def waits(scope: Any, receive: Any, send: Any) -> None:
         await safe
