@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate, make_msgid
 from ipaddress import ip_address
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -42,7 +42,7 @@ _WHY: Mapping[Refusal, str] = {
     "denied": "a recipient does not agree to it",
     "unknown": "a recipient has not been asked yet",
 }
-_OF: Mapping[Purpose, str] = {"opens": "opening", "clicks": "links"}
+_OF: Mapping[Purpose, str] = {"opens": "opening it", "clicks": "following its links"}
 
 
 async def show(visit: Visit) -> Response:
@@ -73,7 +73,7 @@ async def send(visit: Visit) -> Response:
         wrong = ("", problem.detail[:1].upper() + problem.detail[1:])
         return _page(visit, now, given, toggles, own=own, wrong=wrong)
     await visit.ask(preferences.put_toggles, Preferences, asked=ForUser(), body=toggles)
-    answer = visit.go(f"/mail?told={quote(told)}")
+    answer = visit.go("/mail?" + urlencode(told))
     line = f"{sender.name} <{sender.address}>" if sender.name else sender.address
     answer.set_cookie(
         FROM,
@@ -116,8 +116,12 @@ async def _send(
     toggles: Toggles,
     *,
     own: bool,
-) -> str:
-    """Tracks and sends each copy; gives the sentence that tells of it."""
+) -> dict[str, str]:
+    """Tracks and sends each copy; gives what `told_of` makes a sentence of.
+
+    A send is published before its mail goes out, so that no tracked mail is without one. Raises
+    RefusedError when the mail server took nothing at all.
+    """
     settings = visit.parts.settings
     copies = [[each] for each in recipients] if own else [list(recipients)]
     domain = sender.address.rpartition("@")[2]
@@ -142,26 +146,38 @@ async def _send(
         )
         sent = await visit.ask(sends.send, Sent, asked=sends.Options(), body=wanted)
         refused |= sent.tracked.refused
-        taken += await asyncio.to_thread(
-            hand_over,
-            settings,
-            sender.address,
-            [each.address for each in copy],
-            sent.message or message,
-        )
-    return _told(refused, toggles, len(recipients) - taken)
+        try:
+            taken += await asyncio.to_thread(
+                hand_over,
+                settings,
+                sender.address,
+                [each.address for each in copy],
+                sent.message or message,
+            )
+        except RefusedError:
+            if place == len(copies) - 1 and not taken:
+                raise  # else the form would come back, and send again what went out
+    told: dict[str, str] = {
+        purpose: why for purpose, why in refused.items() if getattr(toggles, purpose)
+    }
+    left = {"left": str(len(recipients) - taken)} if taken < len(recipients) else {}
+    return {"told": "sent", **told, **left}
 
 
-def _told(refused: Mapping[Purpose, Refusal], toggles: Toggles, left: int) -> str:
+def told_of(parameters: Mapping[str, str]) -> str:
+    """The sentence that tells of a mail just sent; empty without one. It is made of words of ours
+    alone, so that no link can put others into the page."""
+    if parameters.get("told") != "sent":
+        return ""
     whys = [
-        f"{_OF[purpose]} is not tracked, for {_WHY[why]}"
-        for purpose, why in refused.items()
-        if getattr(toggles, purpose)
+        f"{name} is not tracked, for {_WHY[why]}"  # type: ignore[index]
+        for purpose, name in _OF.items()
+        if (why := parameters.get(purpose, "")) in _WHY
     ]
-    told = "Sent" + ("; " + ", and ".join(whys) if whys else "")
-    if left:
-        told += f"; the mail server did not take it for {left} of the recipients"
-    return told + "."
+    left = parameters.get("left", "")
+    if left.isdecimal() and len(left) < 4:
+        whys.append(f"the mail server did not take it for {left} of the recipients")
+    return "; ".join(["Sent", *whys]) + "."
 
 
 def client(request: Request, settings: Settings) -> str:

@@ -15,6 +15,7 @@ from mailwake_api.mails import Happened, Mail
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
 from mailwake_api.timeline import EventView, LinkView, MessageView
 from mailwake_api.web.clock import Clock
+from mailwake_api.web.composing import told_of
 from mailwake_api.web.visit import Visit
 
 PER_PAGE = 40
@@ -51,7 +52,7 @@ async def mail(visit: Visit) -> Response:
         newest=_link(kept) if cursor else None,
         narrowed=bool(words or tag or chosen != "all"),
         without_tag=_link({**kept, "tag": ""}),
-        told=visit.word("told"),
+        told=told_of(visit.request.query_params),
     )  # fmt: skip
 
 

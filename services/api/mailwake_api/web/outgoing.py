@@ -38,6 +38,10 @@ def hand_over(settings: Settings, sender: str, recipients: Sequence[str], mail: 
         raise RefusedError("The mail server takes no mail from this sender") from None
     except smtplib.SMTPResponseException as error:
         raise RefusedError(f"The mail server refused the mail ({error.smtp_code})") from None
+    except smtplib.SMTPNotSupportedError:
+        raise RefusedError(
+            "The mail server lacks what this mail needs: TLS, a login, or addresses beyond ASCII"
+        ) from None
     except (smtplib.SMTPException, OSError):
         raise RefusedError("The mail server does not answer; try again in a moment") from None
     return len(recipients) - len(refused)
@@ -53,12 +57,16 @@ def _connected(
         context = ssl.create_default_context()
         return smtplib.SMTP_SSL(host, port, timeout=timeout, context=context)
     found = smtplib.SMTP(host, port, timeout=timeout)
-    found.ehlo_or_helo_if_needed()
-    if scheme == "smtp+tls":
-        found.starttls(context=ssl.create_default_context())
-    elif found.has_extn("starttls"):
-        # Whoever does not insist takes any certificate, as mail servers do among each other.
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        found.starttls(context=context)
+    try:
+        found.ehlo_or_helo_if_needed()
+        if scheme == "smtp+tls":
+            found.starttls(context=ssl.create_default_context())
+        elif found.has_extn("starttls"):
+            # Whoever does not insist takes any certificate, as mail servers do among each other.
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            found.starttls(context=context)
+    except BaseException:
+        found.close()
+        raise
     return found

@@ -70,8 +70,6 @@ async def out(visit: Visit) -> Response:
     answer.delete_cookie(
         cookie_name(settings), secure=_secure(settings), httponly=True, samesite="lax"
     )
-    # What the browser holds of the pages goes too.
-    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
     return answer
 
 

@@ -8,6 +8,8 @@ from importlib.resources import files
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from mailwake_api.app import NAME
+
 _MEDIA = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -38,6 +40,7 @@ class Statics:
 
     async def answer(self, request: Request) -> Response:
         """The file of `/static/{name}`; it may be kept for good, for its name would change."""
+        request.scope[NAME] = "web_static"
         name = request.path_params["name"]
         found = self._by_name.get(name)
         if found is None:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mailwake_api.bearer import Caller
 from mailwake_api.call import Call, Handler, Parts
-from mailwake_api.problems import Problem
+from mailwake_api.problems import Problem, misfit
 from mailwake_api.web.clock import Clock
 from mailwake_api.web.frame import HEADERS, Frame
 from mailwake_api.web.sessions import Session, Sessions
@@ -76,7 +76,7 @@ class Visit:
         kept = [each for each in self.request.scope["headers"] if each[0] == b"last-event-id"]
         scope = {**self.request.scope, "headers": kept}
         request = Request(scope, self.request.receive)
-        return await handler(Call(self.parts, request, self.caller, asked, body))
+        return await handler(Call(self.parts, request, self.caller, _held(asked), _held(body)))
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """A page for whoever looks."""
@@ -108,6 +108,17 @@ class Visit:
         """A parameter of the query; empty without it, or when it is longer than `most`."""
         value = self.request.query_params.get(name, "").strip()
         return value if len(value) <= most else ""
+
+
+def _held(value: Any) -> Any:
+    """The same, held to what its contract allows, as what comes by HTTP is. Raises Problem."""
+    if value is None:
+        return None
+    try:
+        plain = msgspec.to_builtins(value, builtin_types=(bytes,))
+        return msgspec.convert(plain, type(value))
+    except msgspec.ValidationError as error:
+        raise Problem(422, "query", f"this does not fit: {misfit(error)}") from None
 
 
 View = Callable[[Visit], Awaitable[Response]]

@@ -85,7 +85,7 @@ def test_another_algorithm_is_not_taken(algorithm: str) -> None:
     claims = {"tenant": "acme", "sub": "dana", "role": "user", "aud": "mailwake-session"}
     forged = jwt.encode(
         claims | {"sid": "x", "exp": 9_999_999_999},
-        None if algorithm == "none" else "a" * 64,
+        "" if algorithm == "none" else "a" * 64,
         algorithm=algorithm,
         headers={"kid": str(KEYRING.current)},
     )

@@ -12,6 +12,7 @@ import pytest
 from mailwake_api.app import make_app
 from mailwake_api.bearer import Caller
 from mailwake_api.endpoints import ENDPOINTS
+from mailwake_api.web.composing import told_of
 from mailwake_api.web.pages import PAGES
 from mailwake_api.web.sessions import Sessions
 from mailwake_api.web.signing_in import after
@@ -49,8 +50,9 @@ async def dana(memory: Memory, client: httpx.AsyncClient) -> httpx.AsyncClient:
 async def token(client: httpx.AsyncClient) -> str:
     page = await client.get("/preferences")
     assert page.status_code == 200, page.text
-    (found,) = set(re.findall(r'name="token" value="([0-9a-f]+)"', page.text))
-    return found
+    found: set[str] = set(re.findall(r'name="token" value="([0-9a-f]+)"', page.text))
+    assert len(found) == 1
+    return found.pop()
 
 
 def addresses() -> list[tuple[str, str]]:
@@ -247,3 +249,34 @@ async def test_what_is_wrong_in_a_mail_is_said_and_nothing_is_lost(
 )
 def test_signing_in_leads_to_our_pages_only(wanted: str, goes: str) -> None:
     assert after(wanted) == goes
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/mail?cursor=%00",
+        "/mail?cursor=x",
+        "/bell?cursor=x",
+        "/bell?cursor=1-2",
+        "/bell/stream?last=x",
+    ],
+)
+async def test_what_does_not_fit_is_a_page_and_no_fault(dana: httpx.AsyncClient, path: str) -> None:
+    answer = await dana.get(path)
+    assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"told": "sent"}, "Sent."),
+        ({"told": "sent", "opens": "denied"}, "a recipient does not agree"),
+        ({"told": "sent", "clicks": "unknown", "left": "2"}, "for 2 of the recipients."),
+        ({"told": "Your password, please"}, ""),
+        ({"told": "sent", "opens": "<b>", "left": "a lot"}, "Sent."),
+    ],
+)
+def test_a_link_puts_no_words_into_a_page(asked: dict[str, str], told: str) -> None:
+    assert told_of(asked).endswith(told) or told in told_of(asked)
+    assert "<" not in told_of(asked)
+    assert "password" not in told_of(asked)
