@@ -180,7 +180,7 @@ class Settings:
         "MAILWAKE_WITHDRAWAL_URL",
         "http://127.0.0.1:8026",
         url("https", "http"),
-        "The public address of the API, of the mailbox, and of the pages where recipients withdraw.",
+        "The public address of the API, the mailbox, and the pages where recipients withdraw.",
     )
     edge_host: str = setting(
         "MAILWAKE_EDGE_HOST", "127.0.0.1", text, "The address the edge listens on."
@@ -243,7 +243,7 @@ class Settings:
         "MAILWAKE_RELAY_NEXT",
         "smtp://127.0.0.1:1025",
         url("smtp", "smtp+tls", "smtps"),
-        "The SMTP host that gets the mail of the relay and of Compose, with user and password where "
+        "The SMTP host that gets the mail of the relay and of Compose, with user and password if "
         "it wants them. smtp takes STARTTLS where it is offered, smtp+tls insists on it, smtps is "
         "TLS from the start.",
     )
