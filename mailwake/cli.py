@@ -50,6 +50,7 @@ COMMANDS = (
         "api-keys", "mailwake_api.commands:keys_command", "make the keys of bearer tokens", "api"
     ),
     Command("token", "mailwake_api.commands:token_command", "make a bearer token", "api"),
+    Command("signin", "mailwake_api.commands:sign_in_command", "a link to the web pages", "api"),
     Command(
         "instrument", "mailwake.instrument_command:instrument_command", "a mail in, tracked out"
     ),

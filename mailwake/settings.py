@@ -180,7 +180,7 @@ class Settings:
         "MAILWAKE_WITHDRAWAL_URL",
         "http://127.0.0.1:8026",
         url("https", "http"),
-        "The public address of the pages where recipients withdraw; the API answers them.",
+        "The public address of the API, the mailbox, and the pages where recipients withdraw.",
     )
     edge_host: str = setting(
         "MAILWAKE_EDGE_HOST", "127.0.0.1", text, "The address the edge listens on."
@@ -243,8 +243,9 @@ class Settings:
         "MAILWAKE_RELAY_NEXT",
         "smtp://127.0.0.1:1025",
         url("smtp", "smtp+tls", "smtps"),
-        "The SMTP host that gets the mail, with user and password where it wants them. smtp takes "
-        "STARTTLS where it is offered, smtp+tls insists on it, smtps is TLS from the start.",
+        "The SMTP host that gets the mail of the relay and of Compose, with user and password if "
+        "it wants them. smtp takes STARTTLS where it is offered, smtp+tls insists on it, smtps is "
+        "TLS from the start.",
     )
     relay_next_timeout_s: float = setting(
         "MAILWAKE_RELAY_NEXT_TIMEOUT_S",

@@ -105,9 +105,15 @@ class Chromium:
         answer: dict[str, Any] = json.loads(message)
         return answer
 
-    def page(self) -> Page:
-        """A new page."""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+    def context(self) -> str:
+        """A new context: cookies and a memory of its own, as another person's browser has them."""
+        found: str = self.call("Target.createBrowserContext")["browserContextId"]
+        return found
+
+    def page(self, context: str | None = None) -> Page:
+        """A new page, of a context or of the one that all others share."""
+        where = {} if context is None else {"browserContextId": context}
+        target = self.call("Target.createTarget", url="about:blank", **where)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         return Page(self, target, session)
 
@@ -171,6 +177,43 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
+    def looks(self, width: int, height: int, scheme: str = "light") -> None:
+        """From now on the window has this size, and the system this colour scheme."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
+        )  # fmt: skip
+
+    def calls_itself(self, agent: str) -> None:
+        """From now on the browser says that it is this (User-Agent)."""
+        self._call("Network.setUserAgentOverride", userAgent=agent)
+
+    def press(self, key: str, code: int) -> None:
+        """Presses a key; `code` is its number on Windows."""
+        for kind in ("keyDown", "keyUp"):
+            self._call(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code
+            )  # fmt: skip
+
+    def point(self, selector: str) -> None:
+        """Moves the mouse onto an element."""
+        x, y = self.ask(
+            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect();"
+            f" return [b.x + b.width / 2, b.y + b.height / 2] }})({_element(selector)})"
+        )
+        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def click(self, selector: str) -> None:
+        """Clicks on an element."""
+        self.ask(f"{_element(selector)}.click()")
+
+    def fill(self, **fields: str) -> None:
+        """Writes into fields, by their names."""
+        for name, text in fields.items():
+            self.ask(f"{_element(f'[name={name}]')}.value = {json.dumps(text)}")
+
     def picture(self) -> bytes:
         """The whole page, however high, as a PNG."""
         size = self._call("Page.getLayoutMetrics")["cssContentSize"]
@@ -183,6 +226,10 @@ class Page:
     def close(self) -> None:
         """Closes the page."""
         self._browser.call("Target.closeTarget", targetId=self._target)
+
+
+def _element(selector: str) -> str:
+    return f"document.querySelector({json.dumps(selector)})"
 
 
 def _above(end: int) -> int:

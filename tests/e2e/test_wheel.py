@@ -65,6 +65,15 @@ def test_the_schemas_travel_with_it(installed: Path, tmp_path: Path) -> None:
     assert int(answer.stdout) == len(list((ROOT / "schemas" / "topics").glob("*.yaml")))
 
 
+def test_the_pages_travel_with_it(wheel: Path) -> None:
+    web = ROOT / "services" / "api" / "mailwake_api" / "web"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for folder in ("templates", "static"):
+        for file in (web / folder).iterdir():
+            assert f"mailwake_api/web/{folder}/{file.name}" in names
+
+
 def test_up_and_demo(installed: Path, tmp_path: Path) -> None:
     environ = without_settings() | {"MAILWAKE_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
     with subprocess.Popen(

@@ -53,7 +53,9 @@ def references(message: bytes) -> tuple[list[str], list[str]]:
     return found.images, found.links
 
 
-class _StayHere(urllib.request.HTTPRedirectHandler):
+class StayHere(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect."""
+
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message,
         newurl: str,
@@ -63,7 +65,7 @@ class _StayHere(urllib.request.HTTPRedirectHandler):
 
 def fetch(url: str) -> Answer:
     """Requests an address once; a redirect is not followed. Raises OSError."""
-    opener = urllib.request.build_opener(_StayHere, urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(StayHere, urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, headers={"User-Agent": AGENT})  # noqa: S310
     try:
         response: HTTPResponse | urllib.error.HTTPError = opener.open(request, timeout=TIMEOUT_S)

@@ -10,6 +10,7 @@ import asyncio
 import email
 import email.policy
 import json
+import os
 import re
 import smtplib
 import subprocess
@@ -36,22 +37,25 @@ class Outbox:
         self._settings = settings
         self._home = home
 
-    def consent(self, address: str) -> None:
-        """Records that a recipient agrees to open and link tracking."""
-        statement = {
-            "address": address,
-            "purposes": ["opens", "clicks"],
-            "state": "granted",
-            "method": "signup_form",
-            "wording": _WORDING,
-            "source": "mailwake demo",
-        }
+    def consent(self, *addresses: str) -> None:
+        """Records that recipients agree to open and link tracking."""
+        statements = [
+            {
+                "address": address,
+                "purposes": ["opens", "clicks"],
+                "state": "granted",
+                "method": "signup_form",
+                "wording": _WORDING,
+                "source": "mailwake demo",
+            }
+            for address in addresses
+        ]
         url = f"{self._settings.withdrawal_url}/v1/consents"
         headers = {
             "Authorization": f"Bearer {self._token()}",
             "Content-Type": "application/json",
         }
-        _post(url, json.dumps(statement).encode(), headers)
+        _post(url, json.dumps(statements).encode(), headers)
 
     def withdraw(self, page: str) -> None:
         """Does what the button of the recipient's withdrawal page does."""
@@ -64,6 +68,10 @@ class Outbox:
         mail = re.sub(
             rb"(?im)^message-id:[^\r\n]*", b"Message-ID: " + message_id.encode(), mail, count=1
         )
+        return await self.send_as(message_id, mail)
+
+    async def send_as(self, message_id: str, mail: bytes) -> bytes:
+        """The same for a mail that has a Message-ID of its own."""
         before = set(self._home.mail.glob("*.eml"))
         await asyncio.to_thread(self._hand_over, mail, recipients_of(mail))
         return await self._arrival(message_id, before)
@@ -94,7 +102,7 @@ class Outbox:
         words = ("token", "--tenant", TENANT, "--user", "demo", "--role", "platform")
         done = subprocess.run(
             [sys.executable, "-P", "-m", "mailwake.cli", *words],
-            env=to_environ(self._settings), capture_output=True, text=True,
+            env=os.environ | to_environ(self._settings), capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
             raise MailwakeError(f"no bearer token can be made: {done.stderr.strip()}")

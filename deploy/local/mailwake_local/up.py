@@ -12,18 +12,22 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from mailwake import __version__
 from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.keyring import new_keyring, read_keyring
-from mailwake.settings import Settings, read_settings, to_environ
+from mailwake.settings import Settings, networks, read_settings, to_environ
 from mailwake_local.board import Pen
+from mailwake_local.fill import Filler
 from mailwake_local.home import TENANT, USER, Home
 from mailwake_local.parts import HOST, Plan
 from mailwake_local.supervisor import Supervisor
 
 MOST_WORKERS = 64
+_LINK_MINUTES = 12 * 60
+"""So long the printed sign-in link holds."""
 
 
 def main(argv: list[str]) -> int:
@@ -41,6 +45,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--any-ports", action="store_true", help="take free ports instead of those of the settings"
     )
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="fill the mailbox: send some dozens of mails, and have simulated readers read them",
+    )
     given = parser.parse_args(argv)
     if not 1 <= given.workers <= MOST_WORKERS:
         parser.error(f"--workers must be from 1 to {MOST_WORKERS}")
@@ -49,7 +58,11 @@ def main(argv: list[str]) -> int:
     lock = home.take()
     try:
         plan = make_plan(settings, home, workers=given.workers, any_ports=given.any_ports)
-        return asyncio.run(run(plan, home, lock, Pen()))
+        if given.demo and not plan.settings.trusted_proxies:
+            # So that the readers may say where they come from, as a proxy would say it.
+            readers = dataclasses.replace(plan.settings, trusted_proxies=networks(f"{HOST}/32"))
+            plan = dataclasses.replace(plan, settings=readers)
+        return asyncio.run(run(plan, home, lock, Pen(), demo=given.demo))
     finally:
         os.close(lock)
 
@@ -123,17 +136,18 @@ def _url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _command(*arguments: str, told: str = "") -> None:
-    """Runs a command of ours, which is told something on its standard input.
+def _command(*arguments: str, told: str = "", environ: Mapping[str, str] | None = None) -> str:
+    """Runs a command of ours, which is told something on its standard input; gives what it says.
 
     Raises MailwakeError with its error.
     """
     done = subprocess.run(
         [sys.executable, "-P", "-m", "mailwake.cli", *arguments],
-        input=told + "\n", capture_output=True, text=True,
+        input=told + "\n", capture_output=True, text=True, env=environ and os.environ | environ,
     )  # fmt: skip
     if done.returncode:
         raise MailwakeError(f"mailwake {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 class Ports:
@@ -167,8 +181,9 @@ class Ports:
         self._held.clear()
 
 
-async def run(plan: Plan, home: Home, lock: int, pen: Pen) -> int:
-    """Starts all parts, says where they are, keeps them until told to stop, stops them."""
+async def run(plan: Plan, home: Home, lock: int, pen: Pen, *, demo: bool = False) -> int:
+    """Starts all parts, says where they are, keeps them until told to stop, stops them; with `demo`
+    it fills the mailbox meanwhile."""
     supervisor = Supervisor(plan.parts(), home.logs, lock, pen)
     stop = asyncio.Event()
 
@@ -189,7 +204,7 @@ async def run(plan: Plan, home: Home, lock: int, pen: Pen) -> int:
             environ = to_environ(plan.settings)
             home.say_running(environ, {name: f"{HOST}:{port}" for name, port in plan.ops.items()})
             pen.line(summary(plan, home, pen, time.monotonic() - began))
-            await _unless(stop, supervisor.watch())
+            await _unless(stop, _kept(supervisor, plan, home, pen, demo=demo))
         pen.line("\nStopping; a second Ctrl-C hurries.")
     except MailwakeError:
         pen.line("\nSomething could not start; stopping the rest.")
@@ -199,6 +214,25 @@ async def run(plan: Plan, home: Home, lock: int, pen: Pen) -> int:
         await supervisor.stop()
     pen.line(f"Stopped. The data stays in {short(home.folder)}.")
     return 0
+
+
+async def _kept(supervisor: Supervisor, plan: Plan, home: Home, pen: Pen, *, demo: bool) -> None:
+    """Watches the parts, and first shows the way in."""
+    watching = asyncio.create_task(supervisor.watch())
+    try:
+        if demo:
+            pen.line("\nFilling the mailbox:")
+            await Filler(plan.settings, home, pen).run()
+        link = await asyncio.to_thread(_sign_in_link, plan.settings)
+        pen.line(f"\nTo the mailbox, once: {link}")
+        await watching
+    finally:
+        watching.cancel()
+
+
+def _sign_in_link(settings: Settings) -> str:
+    who = ("--tenant", TENANT, "--user", USER, "--minutes", str(_LINK_MINUTES))
+    return _command("signin", *who, environ=to_environ(settings)).strip()
 
 
 async def _unless(stop: asyncio.Event, work: object) -> bool:
@@ -228,6 +262,7 @@ def summary(plan: Plan, home: Home, pen: Pen, took: float) -> str:
     metrics = [f"{name} http://{HOST}:{port}/metrics" for name, port in plan.ops.items()]
     rows = [
         ("pixels, clicks", settings.tracking_url),
+        ("mailbox", f"{settings.withdrawal_url}/mail"),
         ("HTTP API", f"{settings.withdrawal_url}/docs"),
         ("SMTP relay", f"{settings.relay_host}:{settings.relay_port}, user {USER}"),
         (

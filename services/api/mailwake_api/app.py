@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -40,16 +40,17 @@ _ROLES: dict[Who, tuple[str, ...]] = {
     "admin_or_platform": ("admin", "platform"),
 }
 _NOBODY = Caller("-", "-")
-_NAME = "mailwake.endpoint"
+NAME = "mailwake.endpoint"
+"""Where a request's scope says which endpoint or page it is, for metrics and logs."""
 
 
-def make_app(endpoints: Iterable[Endpoint], parts: Parts) -> ASGIApp:
-    """The application: the endpoints, observed."""
+def make_app(endpoints: Iterable[Endpoint], parts: Parts, pages: Sequence[Route] = ()) -> ASGIApp:
+    """The application: the endpoints and the web pages, observed."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in endpoints:
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
     routes = [Route(path, _Resource(methods, parts)) for path, methods in by_path.items()]
-    return _Observed(Router(routes, redirect_slashes=False, default=_not_found))
+    return _Observed(Router([*routes, *pages], redirect_slashes=False, default=_not_found))
 
 
 class _Resource:
@@ -78,7 +79,7 @@ class _Resource:
             return Problem(
                 405, "method", f"this address takes {allowed}", {"Allow": allowed}
             ).response()
-        request.scope[_NAME] = endpoint.name
+        request.scope[NAME] = endpoint.name
         try:
             caller = self._caller(endpoint, request)
             asked = _asked(endpoint, request)
@@ -209,7 +210,7 @@ class _Observed:
             await self._app(scope, receive, noting)
         finally:
             seconds = time.perf_counter() - started
-            name = scope.get(_NAME, "none")
+            name = scope.get(NAME, "none")
             API_REQUESTS.labels(name, str(status)).inc()
             # To the beginning of the answer: a stream has no end to wait for.
             API_SECONDS.labels(name).observe((answered - started) if status else seconds)

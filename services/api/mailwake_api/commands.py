@@ -1,4 +1,5 @@
-"""`mailwake api-keys` makes files of API keys; `mailwake token` makes bearer tokens with them."""
+"""`mailwake api-keys` makes files of API keys; `mailwake token` makes bearer tokens with them, and
+`mailwake signin` links that sign in to the web pages."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from jwt.algorithms import HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from mailwake.errors import ConfigError
+from mailwake.keyring import read_keyring
 from mailwake.secretfile import write_secret_file
 from mailwake.settings import Settings, read_settings
 from mailwake_api.bearer import Caller
 from mailwake_api.keys import ApiKey, read_keys
+from mailwake_api.web.sessions import LINK_S, Sessions
 
 KINDS = ("oct", "RSA", "OKP")
 
@@ -99,6 +102,33 @@ def token_command(argv: list[str]) -> int:
     if not signing:
         raise ConfigError(f"{settings.api_keys}: no such key that can sign stands in it")
     print(new_token(settings, signing[-1], caller, given.hours * 3600))
+    return 0
+
+
+def sign_in_command(argv: list[str]) -> int:
+    """`mailwake signin --tenant T --user U`: prints a link. Raises ConfigError."""
+    parser = argparse.ArgumentParser(
+        prog="mailwake signin",
+        description="Makes a link that signs in to the web pages, once, with the keys of "
+        "MAILWAKE_KEYRING.",
+    )
+    parser.add_argument("--tenant", required=True)
+    parser.add_argument("--user", required=True)
+    parser.add_argument("--admin", action="store_true", help="as the tenant's administrator")
+    parser.add_argument(
+        "--minutes", type=float, default=LINK_S / 60, help=f"how long it holds ({LINK_S // 60})"
+    )
+    given = parser.parse_args(argv)
+    settings = read_settings()
+    try:
+        role = "admin" if given.admin else "user"
+        caller = msgspec.convert({"tenant": given.tenant, "sub": given.user, "role": role}, Caller)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"no such link can be made: {error}") from None
+    if not 0 < given.minutes <= 24 * 60:
+        raise ConfigError("--minutes must be more than 0 and at most a day")
+    link = Sessions(read_keyring(settings.keyring)).link(caller, given.minutes * 60)
+    print(f"{settings.withdrawal_url}/signin/{link}")
     return 0
 
 

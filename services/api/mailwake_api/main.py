@@ -1,4 +1,4 @@
-"""`mailwake api`: the HTTP API, and the page where recipients withdraw."""
+"""`mailwake api`: the HTTP API, the web pages, and the page where recipients withdraw."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from mailwake_api.locks import Locks
 from mailwake_api.published import Published
 from mailwake_api.reading import Reader
 from mailwake_api.server import ANSWER_DEADLINE_S, Protocol
+from mailwake_api.web.pages import PAGES
+from mailwake_api.web.site import Site
 
 log = logging.getLogger("mailwake.api")
 
@@ -63,9 +65,8 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         bell,
         erasing,
     )
-    server = Server(
-        configure(make_app(ENDPOINTS, parts), Protocol, answer_deadline_s=ANSWER_DEADLINE_S)
-    )
+    app = make_app(ENDPOINTS, parts, Site(PAGES, parts).routes())
+    server = Server(configure(app, Protocol, answer_deadline_s=ANSWER_DEADLINE_S))
     host, port = listener.getsockname()[:2]
     log.info("the API on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     register.start()

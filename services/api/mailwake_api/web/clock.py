@@ -1,0 +1,87 @@
+"""Times as people read them, in the time zone of whoever looks.
+
+The browser says its zone in a cookie that a script of ours sets at sign-in; without it times are
+UTC and say so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
+
+COOKIE = "mailwake_zone"
+
+
+class Clock:
+    """Writes times, milliseconds since 1970, in one zone."""
+
+    def __init__(self, zone: str, *, now: Callable[[], float] = time.time) -> None:
+        """A zone that is none is UTC."""
+        self.zone = zone if zone in _zones() else "UTC"
+        self._info = ZoneInfo(self.zone)
+        self._now = now
+
+    def short(self, at: int) -> str:
+        """As in a list: the hour today, the day this year, else the date."""
+        moment, now = self._moment(at), self._today()
+        if moment.date() == now.date():
+            return f"{moment:%H:%M}"
+        if moment.year == now.year:
+            return f"{moment.day} {moment:%b}"
+        return f"{moment.day} {moment:%b %Y}"
+
+    def full(self, at: int) -> str:
+        """With day and minute."""
+        moment, now = self._moment(at), self._today()
+        zone = " UTC" if self.zone == "UTC" else ""
+        if moment.date() == now.date():
+            return f"today at {moment:%H:%M}{zone}"
+        if moment.date() == now.date() - timedelta(days=1):
+            return f"yesterday at {moment:%H:%M}{zone}"
+        year = "" if moment.year == now.year else f" {moment.year}"
+        return f"{moment.day} {moment:%b}{year} at {moment:%H:%M}{zone}"
+
+    def exact(self, at: int) -> str:
+        """To the second, with the offset: for `<time datetime>`."""
+        return self._moment(at).isoformat(timespec="seconds")
+
+    def day(self, at: int) -> str:
+        """The heading that mails of a day stand under."""
+        moment, now = self._moment(at).date(), self._today().date()
+        if moment == now:
+            return "Today"
+        if moment == now - timedelta(days=1):
+            return "Yesterday"
+        if moment > now - timedelta(days=7):
+            return f"{moment:%A}"
+        if moment.year == now.year:
+            return f"{moment:%B}"
+        return f"{moment:%B %Y}"
+
+    def clock(self, at: int) -> str:
+        """The time of day, to the second."""
+        return f"{self._moment(at):%H:%M:%S}"
+
+    def _moment(self, at: int) -> datetime:
+        return datetime.fromtimestamp(at / 1000, self._info)
+
+    def _today(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), self._info)
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in a word or two."""
+    if seconds is None:
+        return "–"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())

@@ -1,0 +1,85 @@
+"""The bell: what the assistant has to tell, and what of it is read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from starlette.responses import Response
+
+from mailwake_api import alerts, stream
+from mailwake_api.alerts import Alerts, Listed, Reading, Shown, Unread
+from mailwake_api.mails import Mail, read_mails
+from mailwake_api.preferences import ForUser
+from mailwake_api.stream import Resuming
+from mailwake_api.web.clock import Clock
+from mailwake_api.web.mailbox import people, title
+from mailwake_api.web.visit import Visit
+
+PER_PAGE = 30
+
+
+async def show(visit: Visit) -> Response:
+    """`GET /bell`: the newest, in sentences."""
+    cursor = visit.word("cursor", 64)
+    found = await visit.ask(
+        alerts.listed, Alerts, asked=Listed(cursor=cursor or None, limit=PER_PAGE)
+    )
+    who = visit.who
+    ids = list(dict.fromkeys(each.message_id for each in found.alerts))
+    mails = {
+        mail.message_id: mail
+        for mail in await read_mails(visit.parts.reader, who.tenant, who.sub, ids)
+    }
+    told = [(each, *sentence(each, mails.get(each.message_id))) for each in found.alerts]
+    return visit.page(
+        "bell.html",
+        groups=_by_day(told, visit.clock),
+        older=f"/bell?cursor={found.next}" if found.next else None,
+        unread_here=sum(not each.read for each in found.alerts),
+        newest_at=max((each.at for each in found.alerts), default=0),
+    )
+
+
+async def read(visit: Visit) -> Response:
+    """`POST /bell/read`: all up to the newest that was shown, or one."""
+    one = visit.form.get("alert", "")
+    up_to = visit.form.get("up_to", "")
+    if len(one) == 32:
+        reading = Reading(alert_ids=[one])
+    else:
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        reading = Reading(up_to=min(int(up_to), now) if up_to.isdecimal() else now)
+    await visit.ask(alerts.mark_read, Unread, asked=ForUser(), body=reading)
+    return visit.go("/bell")
+
+
+async def listen(visit: Visit) -> Response:
+    """`GET /bell/stream`: what comes, as it comes."""
+    return await visit.answer(
+        stream.stream, asked=Resuming(last_event_id=visit.word("last", 64) or None)
+    )
+
+
+def sentence(alert: Shown, mail: Mail | None) -> tuple[str, str, str]:
+    """Who did what, and of which mail: in three pieces."""
+    who = "Someone"
+    if mail is not None and alert.recipient_count == 1 and mail.recipients:
+        who = people(mail)
+    elif alert.recipient_count == 1:
+        who = "The recipient"
+    elif alert.recipient_count > 1:
+        who = f"Someone of {alert.recipient_count} recipients"
+    did = "opened" if alert.kind == "open" else "followed a link in"
+    return who, did, title(mail) if mail else "a mail"
+
+
+def _by_day(
+    told: list[tuple[Shown, str, str, str]], clock: Clock
+) -> list[tuple[str, list[tuple[Shown, str, str, str]]]]:
+    groups: list[tuple[str, list[tuple[Shown, str, str, str]]]] = []
+    for each in told:
+        day = clock.day(each[0].at)
+        if not groups or groups[-1][0] != day:
+            groups.append((day, []))
+        groups[-1][1].append(each)
+    return groups
