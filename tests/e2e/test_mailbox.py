@@ -138,7 +138,7 @@ def test_a_sender_sees_what_becomes_of_a_mail(
     dana.fill(sender="Dana <dana@demo.example>", to=ANNA, subject=SUBJECT, text=TEXT)
     submit(dana, "main form .send button")
     assert "Sent." in dana.ask("document.body.innerText")
-    wait_until("the mail is in the list", lambda: sign(dana, "opens") != "none", 30)
+    wait_until("the mail is in the list", lambda: sign(dana, "opens") != "none", 15)
     assert sign(dana, "opens").split()[1] == sign(dana, "clicks").split()[1] == "off"
     assert dana.ask("document.querySelectorAll('.subject b').length") == 0  # text, not markup
 
@@ -150,7 +150,7 @@ def test_a_sender_sees_what_becomes_of_a_mail(
     anna = browser.page(browser.context())
     anna.calls_itself(AGENTS["thunderbird"])
     anna.open(letter.as_uri())
-    wait_until("the open icon turns", lambda: " on " in sign(dana, "opens"), 20)
+    wait_until("the open icon turns", lambda: " on " in sign(dana, "opens"), 15)
     wait_until("the bell rings", lambda: unread(dana) == before + 1, 10)
     assert sign(dana, "clicks").split()[1] == "off"
 
@@ -164,7 +164,7 @@ def test_a_sender_sees_what_becomes_of_a_mail(
 
     # The recipient follows the link: the other icon turns.
     anna.click("a[href*='/c/']")
-    wait_until("the link icon turns", lambda: " on " in sign(dana, "clicks"), 20)
+    wait_until("the link icon turns", lambda: " on " in sign(dana, "clicks"), 15)
     wait_until("the bell rings again", lambda: unread(dana) == before + 2, 10)
     assert dana.ask("window.same") is True
 

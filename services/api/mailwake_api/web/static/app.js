@@ -118,17 +118,18 @@ function merge(part, fresh) {
   return true;
 }
 
-// After an alert the tables follow within a second or two: look until something has changed.
+// After an alert, or a mail just sent, the tables follow within a second or two: so the page looks
+// again and again for a while, less often once something has changed; another alert begins anew.
+let pauses = [];
 let hurrying = false;
 async function hurry() {
+  pauses = [150, 400, 700, 1000, 1500, 2500, 4000];
   if (hurrying) return;
   hurrying = true;
-  for (const ms of [150, 400, 700, 1000, 1500, 2500, 4000]) {
-    await wait(ms);
-    if (await look()) break;
+  while (pauses.length) {
+    await wait(pauses.shift());
+    if (await look()) pauses = pauses.slice(-2);
   }
-  await wait(1500);
-  await look();
   hurrying = false;
 }
 
@@ -179,5 +180,6 @@ document.addEventListener("visibilitychange", () => {
 });
 if (bell) {
   listen();
+  if (new URLSearchParams(location.search).get("told") === "sent") hurry();
   setInterval(() => { if (!document.hidden) look(); }, 20000);
 }
