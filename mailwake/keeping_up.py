@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from mailwake.errors import UnavailableError
 from mailwake.kafka import partitions_of_topic, start_admin, start_consumer, stop_client
 from mailwake.settings import Settings
 
 PATIENCE_S = 60.0
-"""Without any progress for so long, a service is taken to stand still."""
 
 _POLL_S = 0.1
 
@@ -32,11 +33,15 @@ class KeepingUp:
 
     Args:
         say: called with a sentence when something is waited for that takes long.
+        patience_s: without any progress for so long, a service is taken to stand still.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, say: Callable[[str], None], patience_s: float = PATIENCE_S
+    ) -> None:
         self._settings = settings
         self._say = say
+        self._patience_s = patience_s
         self._partitions: dict[str, list[TopicPartition]] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._admin: AIOKafkaAdminClient | None = None
@@ -72,11 +77,10 @@ class KeepingUp:
 
         Raises UnavailableError, which tells what to do, when it makes no progress.
         """
-        assert self._admin  # noqa: S101
         began = moved = time.monotonic()
         before, told = -1, False
         while True:
-            committed = await self._admin.list_consumer_group_offsets(self._settings.topic(group))
+            committed = await self._committed(group)
             behind = sum(
                 max(0, end - max(0, committed[each].offset if each in committed else 0))
                 for each, end in ends.items()
@@ -86,7 +90,7 @@ class KeepingUp:
             now = time.monotonic()
             if behind != before:
                 before, moved = behind, now
-            if now - moved > PATIENCE_S:
+            if now - moved > self._patience_s:
                 raise UnavailableError(
                     f"the {group} has {behind:,} records left to read and does not read them; "
                     f"start it (`mailwake {group}`), then start this again"
@@ -95,3 +99,16 @@ class KeepingUp:
                 self._say(f"waiting for the {group}, which has {behind:,} records left to read")
                 told = True
             await asyncio.sleep(_POLL_S)
+
+    async def _committed(self, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+        """How far a group is; empty of one that was never there."""
+        assert self._admin  # noqa: S101
+        try:
+            found: dict[
+                TopicPartition, OffsetAndMetadata
+            ] = await self._admin.list_consumer_group_offsets(self._settings.topic(group))
+        except GroupCoordinatorNotAvailableError:  # nor any other group as yet
+            return {}
+        except KafkaError as error:
+            raise UnavailableError(f"Kafka does not tell how far the {group} is: {error}") from None
+        return found

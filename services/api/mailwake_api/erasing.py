@@ -37,6 +37,9 @@ from mailwake.settings import Settings
 from mailwake_api.connection import Connection
 from mailwake_api.kept import Kept, Mails, in_lots
 
+LOADED_S = 10.0
+"""A loader that has stored nothing for so long, though there is something, stands still."""
+
 log = logging.getLogger("mailwake.api.erasing")
 
 METHOD = "erasure"
@@ -131,7 +134,7 @@ class Erasing:
 
     async def loaded(self) -> None:
         """Returns when ClickHouse has what stands in Kafka now. Raises UnavailableError."""
-        async with KeepingUp(self._settings, log.info) as keeping_up:
+        async with KeepingUp(self._settings, log.info, LOADED_S) as keeping_up:
             await keeping_up.wait("loader", await keeping_up.ends(*STORED))
 
     async def _resume(self) -> None:
