@@ -8,12 +8,14 @@ there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from mailwake.clickhouse import ClickHouse
 from mailwake.contracts import NOBODY, Display, Party
+from mailwake.errors import UnavailableError
 from mailwake.removed import WHOLE, without
 
 Mails = Mapping[str, frozenset[int]]
@@ -22,6 +24,9 @@ mail is for nobody else."""
 
 ADDRESSES = 50_000
 """Most addresses that are looked through together."""
+
+PATIENCE_S = 60.0
+"""So long it is waited for mutations that others have asked for, before a pause."""
 
 MAILS = 2_000
 """Most mails in one statement: it stays under ClickHouse's `max_query_size` of 256 KiB."""
@@ -158,8 +163,10 @@ class Kept:
         """Removes the recipient, table by table, and gives how many rows that were.
 
         What several read names nobody in the recipient's place. Returns when ClickHouse has written
-        its parts anew, on all replicas.
+        its parts anew, on all replicas. Raises UnavailableError when that takes longer than the
+        connection waits; it goes on there, and when this is called again it is waited for.
         """
+        self._await_mutations()
         addresses, removed = self._addresses(), self.count(mails)
         for table in TABLES:
             if not removed[table]:
@@ -268,6 +275,23 @@ class Kept:
             (name,) = [name for name in lists if f"%({name})s" in where]
             for some in in_lots(lists[name], MAILS):
                 yield where, self._values | {name: list(some), "addresses": addresses}
+
+    def _await_mutations(self) -> None:
+        """Returns when ClickHouse writes none of the tables anew, so that none is asked for twice.
+
+        Raises UnavailableError after `PATIENCE_S`.
+        """
+        until = time.monotonic() + PATIENCE_S
+        sql = (
+            "SELECT count() FROM system.mutations WHERE database = currentDatabase() "
+            "AND table IN %(tables)s AND NOT is_done"
+        )
+        while self._query(sql, {"tables": TABLES})[0][0]:
+            if time.monotonic() > until:
+                raise UnavailableError(
+                    "ClickHouse still carries out earlier mutations (system.mutations lists them)"
+                )
+            time.sleep(0.5)
 
     def _mutate(self, table: str, change: str, values: Mapping[str, Any]) -> None:
         self._clickhouse.execute(f"ALTER TABLE {table} {change}", values, {"mutations_sync": 2})
