@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterable, Iterator
 
 from bench.enricher import AGENTS, made_send
-from mailwake.contracts import HIT, SEND, TRACK, Hit, Track
+from mailwake.contracts import HIT, SEND, Hit
 from mailwake.ids import HitStream, new_message_id, partitioner
+from mailwake.track import TRACK, Track
 from mailwake_enricher.decide import Rules
 from mailwake_enricher.process import Processor, Record
 

@@ -1,4 +1,4 @@
-"""The contracts: what travels in the topics, as typed values, and their one codec.
+"""The contracts: what travels in the topics, as typed values; that of a track is `mailwake.track`.
 
 The wire format is JSON; schemas/json/ holds the same contracts as JSON Schema, and a contract test
 holds the two together. A record of `sends`, `hits` and `events` holds one object or an array of
@@ -13,13 +13,12 @@ collector (`gc=False`): none refers to itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from mailwake import ids
+from mailwake.codec import Codec
 
 # `(?!\n)`: Python's `$` alone lets a line feed follow. `\x85` and `\ufeff` are spaces to some only.
 Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$(?!\\n)")]
@@ -32,11 +31,11 @@ Index = Annotated[int, Meta(ge=0, lt=1 << 16)]
 Url = Annotated[str, Meta(min_length=1, max_length=8192)]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 
-KEEP_DAYS = 180
+RETENTION_DAYS = 180
 """So long a mail is tracked at the most, and where nothing else is said."""
 
 Asn = Annotated[int, Meta(ge=0, lt=1 << 32)]
-KeepDays = Annotated[int, Meta(ge=1, le=KEEP_DAYS)]
+RetentionDays = Annotated[int, Meta(ge=1, le=RETENTION_DAYS)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 
 Version = Literal[1]
@@ -81,7 +80,7 @@ class Send(Struct, frozen=True, omit_defaults=True):
         basis: what made tracking it lawful when it was sent; None where the sender did not say.
         sender_network, sender_agent: what the sender sent from, as a hit would show it (a network
             such as `203.0.113.0/24`, a User-Agent), so that the sender's own opens are told.
-        keep_days: how many days after `sent_at` it is tracked; later hits give no event.
+        retention_days: how many days after `sent_at` it is tracked; later hits give no event.
     """
 
     message_id: Id
@@ -98,7 +97,7 @@ class Send(Struct, frozen=True, omit_defaults=True):
     basis: LawfulBasis | None = None
     sender_network: Annotated[str, Meta(max_length=64)] = ""
     sender_agent: Annotated[str, Meta(max_length=512)] = ""
-    keep_days: KeepDays = KEEP_DAYS
+    retention_days: RetentionDays = RETENTION_DAYS
     v: Version = 1
 
     def __post_init__(self) -> None:
@@ -264,159 +263,6 @@ class AlertReads(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
-class TrackedSend(Struct, frozen=True, array_like=True, gc=False):
-    """What deciding needs of a send; an array in a track.
-
-    Attributes:
-        sender_agent: the family of the sender's agent (`mailwake_enricher.rules`).
-        keep_days: of the send; 0 for `KEEP_DAYS`, since an array has every item written in every
-            row, and so the usual one is the shortest.
-    """
-
-    tenant: Tenant
-    user: User
-    recipient_count: Count
-    recipient_id: Id | None
-    mode: Mode
-    opens: bool
-    clicks: bool
-    sent_at: Millis
-    tag: Tag | None
-    sender_network: str = ""
-    sender_agent: str = ""
-    keep_days: Annotated[int, Meta(ge=0, le=KEEP_DAYS)] = 0
-
-
-class Mark(Struct, array_like=True, gc=False):
-    """A recent hit as a track keeps it while its event may still be revised; an array.
-
-    Attributes:
-        stream, network, agent, target: where in the track's `texts` these stand.
-        number: of the hit in its stream.
-        link: the link index; -1 for the pixel.
-        flags: what else the hit showed, as bits (mailwake_enricher.marks).
-        came: how many hits the mail had when it came, itself among them. The revision of what is
-            told of it is one more than have come since (docs/decisions/0011-meaning.md).
-        state: what was made of it, as bits (mailwake_enricher.signs).
-        told: whether an event of it was.
-    """
-
-    at: Millis
-    stream: Index
-    number: Annotated[int, Meta(ge=0)]
-    link: Annotated[int, Meta(ge=-1, lt=1 << 16)]
-    recipient: Index
-    flags: Count
-    asn: Asn
-    network: Index
-    agent: Index
-    target: Index
-    came: int
-    state: Count = 0
-    told: bool = False
-
-
-class Tally(Struct, array_like=True, gc=False):
-    """What events come to; an array. The fields are those of `Track`, and besides:
-
-    Attributes:
-        people: readers no two of whom can be one person, as far as is known.
-        known: the readers themselves, five characters each (mailwake_enricher.readers).
-        until: the time of the newest hit among these; 0 when there is none.
-    """
-
-    opens: Count = 0
-    clicks: Count = 0
-    machine_opens: Count = 0
-    machine_clicks: Count = 0
-    repeats: Count = 0
-    first_open_at: Millis = 0
-    last_open_at: Millis = 0
-    first_click_at: Millis = 0
-    last_click_at: Millis = 0
-    clicked: list[Index] = msgspec.field(default_factory=list)
-    forwards: Count = 0
-    people: Count = 0
-    known: str = ""
-    until: Millis = 0
-
-
-class Track(Struct, array_like=True, gc=False):
-    """The running state of one sent mail; key `message_id`. An array, for it is read and written
-    at every hit (docs/decisions/0003-the-track.md).
-
-    Attributes:
-        revision: grows by one with each write.
-        send: None as long as the hits wait for their send.
-        opens, clicks: what persons did, repeats and forwards left out; implied opens count.
-        machine_opens, machine_clicks: what machines and the sender did, repeats left out.
-        repeats: hits that repeated an event within the window.
-        first_open_at … last_click_at: of what persons did; 0 when nothing was.
-        clicked: link indexes that a person clicked, in the order of their first clicks.
-        seen: hit memory: stream -> [floor, last, number, …] (mailwake_enricher.seen).
-        readers: repeat memory of hits that are settled: digest of kind, link and reader -> time of
-            the last event.
-        waiting: hits that came before their send, in the order they came.
-        marks: the recent hits, whose events may still be revised, by time.
-        texts: what the marks point to.
-        settled: what the hits before the marks came to; None when there are no marks (then it is
-            all of the above) or no hits before them.
-        forwards: opens by readers beyond the recipients.
-        readers_about: how many read it, estimated: networks and families of agents.
-        readers_least: how many did so at the least.
-        hits: how many have come, copies and those left out that found no room to wait.
-        erased: when a recipient of the mail was erased, 0 when none was; from then on its hits are
-            dropped. Of a mail to that recipient alone nothing else is left, not even the send.
-    """
-
-    v: Version = 1
-    revision: Count = 0
-    send: TrackedSend | None = None
-    opens: Count = 0
-    clicks: Count = 0
-    machine_opens: Count = 0
-    machine_clicks: Count = 0
-    repeats: Count = 0
-    first_open_at: Millis = 0
-    last_open_at: Millis = 0
-    first_click_at: Millis = 0
-    last_click_at: Millis = 0
-    clicked: list[Index] = msgspec.field(default_factory=list)
-    seen: dict[str, list[int]] = msgspec.field(default_factory=dict)
-    readers: dict[str, Millis] = msgspec.field(default_factory=dict)
-    waiting: list[Hit] = msgspec.field(default_factory=list)
-    marks: list[Mark] = msgspec.field(default_factory=list)
-    texts: list[str] = msgspec.field(default_factory=list)
-    settled: Tally | None = None
-    forwards: Count = 0
-    readers_about: Count = 0
-    readers_least: Count = 0
-    hits: Count = 0
-    erased: Millis = 0
-
-
-class Reclassified(Struct, frozen=True, omit_defaults=True):
-    """One mail judged anew, for the enricher to take over. Key: `message_id`.
-
-    A mail with very many changed events comes in several of these; the last has the track.
-
-    Attributes:
-        revision: of the track that stood when the mail was judged; of any other it says nothing.
-        rules_version: the rule set that judged.
-        events: those that change, each with a revision above what stood.
-        track: what all events of the mail come to; its `send`, `seen`, `waiting` and `revision`
-            are of no account.
-    """
-
-    message_id: Id
-    tenant: Tenant
-    revision: Revision
-    rules_version: Count
-    events: list[Event] = []
-    track: Track | None = None
-    v: Version = 1
-
-
 class Toggles(Struct, frozen=True):
     """What is to be tracked of one mail."""
 
@@ -457,14 +303,14 @@ class Policy(Struct, frozen=True, omit_defaults=True):
         basis: what makes tracking lawful. As long as it is consent, a recipient who has not been
             asked is not tracked; with any other, one who has not objected is.
         retention_days: how many days after it was sent a mail is tracked. Each send carries its
-            own (`Send.keep_days`): a change holds for the mails that are sent after it.
+            own (`Send.retention_days`): a change holds for the mails that are sent after it.
     """
 
     tenant: Tenant
     at: Millis
     ceiling: Ceiling = "identified"
     basis: LawfulBasis = "consent"
-    retention_days: KeepDays = KEEP_DAYS
+    retention_days: RetentionDays = RETENTION_DAYS
     v: Version = 1
 
 
@@ -558,93 +404,14 @@ class Removal(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
-class InvalidError(ValueError):
-    """A value does not keep its contract. It goes to the reject topic; the rest goes on.
-
-    Attributes:
-        reason: a code of `RejectReason`.
-    """
-
-    def __init__(self, reason: RejectReason, text: str) -> None:
-        super().__init__(text)
-        self.reason: RejectReason = reason
-
-
-RejectReason = Literal["not_json", "contract", "wrong_partition", "tenant_mismatch", "too_large"]
-"""Why a value stands in a `.rejected` topic (its header `mailwake-reason`)."""
-
-T = TypeVar("T", bound=Struct)
-
-
-class Codec(Generic[T]):
-    """Encodes and decodes one contract. Thread-safe.
-
-    `read` takes what a record may hold, one object or an array of objects, and gives the good
-    values beside the bad ones, so that one bad hit does not cost its ninety-nine neighbours.
-    """
-
-    def __init__(self, contract: type[T]) -> None:
-        self._one = msgspec.json.Decoder(contract)
-        self._many = msgspec.json.Decoder(list[contract])  # type: ignore[valid-type]
-        self._raw = msgspec.json.Decoder(list[msgspec.Raw])
-        self._encoder = msgspec.json.Encoder()
-
-    def encode(self, value: T) -> bytes:
-        """One value as JSON."""
-        return self._encoder.encode(value)
-
-    def encode_many(self, values: Sequence[T]) -> bytes:
-        """Values as a JSON array."""
-        return self._encoder.encode(values)
-
-    def decode(self, data: bytes) -> T:
-        """One value. Raises InvalidError."""
-        try:
-            return self._one.decode(data)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise _invalid(error) from None
-
-    def read(self, data: bytes) -> tuple[list[T], list[tuple[bytes, InvalidError]]]:
-        """The values of a record, and the parts that are none with what is wrong with each.
-
-        Never raises: a record that cannot be read at all comes back whole as one bad part.
-        """
-        many = data.lstrip()[:1] == b"["
-        try:
-            return (self._many.decode(data) if many else [self._one.decode(data)]), []
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            if not many:
-                return [], [(data, _invalid(error))]
-        try:
-            parts = self._raw.decode(data)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            return [], [(data, _invalid(error))]
-        good: list[T] = []
-        bad: list[tuple[bytes, InvalidError]] = []
-        for part in parts:
-            try:
-                good.append(self.decode(bytes(part)))
-            except InvalidError as error:
-                bad.append((bytes(part), error))
-        return good, bad
-
-
-def _invalid(error: Exception) -> InvalidError:
-    if isinstance(error, msgspec.ValidationError):
-        return InvalidError("contract", str(error))
-    return InvalidError("not_json", str(error))
-
-
 SEND: Codec[Send] = Codec(Send)
 DISPLAY: Codec[Display] = Codec(Display)
 HIT: Codec[Hit] = Codec(Hit)
 EVENT: Codec[Event] = Codec(Event)
 ALERT: Codec[Alert] = Codec(Alert)
 ALERT_READS: Codec[AlertReads] = Codec(AlertReads)
-TRACK: Codec[Track] = Codec(Track)
 PREFERENCE: Codec[Preference] = Codec(Preference)
 POLICY: Codec[Policy] = Codec(Policy)
 CONSENT: Codec[Consent] = Codec(Consent)
-RECLASSIFIED: Codec[Reclassified] = Codec(Reclassified)
 ERASURE: Codec[Erasure] = Codec(Erasure)
 REMOVAL: Codec[Removal] = Codec(Removal)

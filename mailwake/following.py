@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from msgspec import Struct
 
 from mailwake import metrics
-from mailwake.contracts import Codec, InvalidError
+from mailwake.codec import Codec, InvalidError
 from mailwake.errors import UnavailableError
 from mailwake.kafka import partitions_of_topic, start_consumer, stop_client
 from mailwake.settings import Settings

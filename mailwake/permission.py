@@ -37,7 +37,7 @@ class Permission:
 
     Attributes:
         basis: what makes it lawful; None when nothing may be tracked.
-        keep_days: for how many days after it is sent.
+        retention_days: for how many days after it is sent.
         refused: of each purpose that may not, why not.
     """
 
@@ -45,7 +45,7 @@ class Permission:
     clicks: bool
     mode: Mode
     basis: LawfulBasis | None
-    keep_days: int
+    retention_days: int
     refused: Mapping[Purpose, Refusal] = field(default_factory=dict)
 
     def __bool__(self) -> bool:

@@ -16,11 +16,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
+from mailwake.codec import Codec
 from mailwake.contracts import (
     CONSENT,
     POLICY,
     PREFERENCE,
-    Codec,
     Consent,
     Mode,
     Policy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwake.contracts import InvalidError
+from mailwake.codec import InvalidError
 
 Headers = list[tuple[str, bytes]]
 

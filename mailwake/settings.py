@@ -361,7 +361,7 @@ class Settings:
         "takes the one in the package.",
     )
     alert_age_s: int = setting(
-        "MAILWAKE_ALERT_AGE",
+        "MAILWAKE_ALERT_AGE_S",
         "86400",
         whole(1, 31_536_000),
         "How old an open or click may be, in seconds, when the enricher tells of it, for its "

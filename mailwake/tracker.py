@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mailwake import contracts, ids
-from mailwake.contracts import KEEP_DAYS, Display, LawfulBasis, Mode, Party, Send
+from mailwake.contracts import RETENTION_DAYS, Display, LawfulBasis, Mode, Party, Send
 from mailwake.errors import ConfigError, MailwakeError
 from mailwake.keyring import Keyring
 from mailwake.mime import Headers, addresses, decode_words, read_mail
@@ -89,7 +89,7 @@ class _Wanted:
     footer: str | None
     sender_network: str
     sender_agent: str
-    keep_days: int
+    retention_days: int
 
 
 class Tracker:
@@ -129,7 +129,7 @@ class Tracker:
         footer: str | None = None,
         sender_network: str = "",
         sender_agent: str = "",
-        keep_days: int = KEEP_DAYS,
+        retention_days: int = RETENTION_DAYS,
     ) -> Instrumented:
         """Instruments one mail. Old tracking of ours in it is undone first.
 
@@ -146,8 +146,8 @@ class Tracker:
         `sender_network` and `sender_agent` tell where the sender sent from, so that the sender's
         own opens are told from the recipients': the network of the sender's address
         (`mailwake.networks.cut`), and the mail program or browser. In mode anonymous they are left
-        out of the send. `keep_days` is how many days after it is sent the mail is tracked, 1 to
-        180.
+        out of the send. `retention_days` is how many days after it is sent the mail is tracked, 1
+        to 180.
 
         Raises MailwakeError when `message` is no e-mail at all, when a recipient given is no
         address, when there are more than 10,000 of them, and when another argument cannot stand in
@@ -172,7 +172,7 @@ class Tracker:
             footer=footer,
             sender_network=sender_network,
             sender_agent=sender_agent,
-            keep_days=keep_days,
+            retention_days=retention_days,
         )
         try:
             token = self._token(wanted, report)
@@ -203,7 +203,7 @@ class Tracker:
         footer: str | None = None,
         sender_network: str = "",
         sender_agent: str = "",
-        keep_days: int = KEEP_DAYS,
+        retention_days: int = RETENTION_DAYS,
         subject: str = "",
         of: InstrumentedText | None = None,
     ) -> InstrumentedText:
@@ -215,7 +215,7 @@ class Tracker:
         parties = _parties(None, recipients)
         wanted = _Wanted(
             *(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer),
-            *(sender_network, sender_agent, keep_days),
+            *(sender_network, sender_agent, retention_days),
         )
         return self._instrument_text(html, wanted, subject, of, plain=False)
 
@@ -235,7 +235,7 @@ class Tracker:
         footer: str | None = None,
         sender_network: str = "",
         sender_agent: str = "",
-        keep_days: int = KEEP_DAYS,
+        retention_days: int = RETENTION_DAYS,
         subject: str = "",
         of: InstrumentedText | None = None,
     ) -> InstrumentedText:
@@ -243,7 +243,7 @@ class Tracker:
         parties = _parties(None, recipients)
         wanted = _Wanted(
             *(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer),
-            *(sender_network, sender_agent, keep_days),
+            *(sender_network, sender_agent, retention_days),
         )
         return self._instrument_text(text, wanted, subject, of, plain=True)
 
@@ -397,7 +397,7 @@ class Tracker:
             basis=wanted.basis,
             sender_network=network,
             sender_agent=agent,
-            keep_days=wanted.keep_days,
+            retention_days=wanted.retention_days,
         )
         display = Display(
             message_id=send.message_id,

@@ -22,13 +22,12 @@ from mailwake.contracts import (
     Party,
     Purpose,
     Send,
-    Track,
-    TrackedSend,
     Verdict,
     new_consent,
 )
 from mailwake.ids import event_id
 from mailwake.migrate import migrate
+from mailwake.track import Track, TrackedSend
 from mailwake_api.app import make_app
 from mailwake_api.bearer import Role
 from mailwake_api.endpoints import ENDPOINTS

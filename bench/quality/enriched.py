@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mailwake.contracts import EVENT, TRACK, Event, Track
+from mailwake.contracts import EVENT, Event
 from mailwake.topics import registry
+from mailwake.track import TRACK, Track
 from mailwake_enricher.decide import Rules
 from mailwake_enricher.process import Processor, Record, Result
 from mailwake_enricher.waiting import Waiting

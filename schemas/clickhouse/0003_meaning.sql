@@ -6,7 +6,7 @@
 ALTER TABLE sends
     ADD COLUMN IF NOT EXISTS sender_network String CODEC(ZSTD(1)) COMMENT 'The network the mail was sent from, /24 or /48, which tells the opens of the sender; empty when unknown and in mode anonymous',
     ADD COLUMN IF NOT EXISTS sender_agent LowCardinality(String) COMMENT 'The program the mail was sent with, as its User-Agent; empty when unknown and in mode anonymous',
-    ADD COLUMN IF NOT EXISTS keep_days UInt8 DEFAULT 180 COMMENT 'How many days after sent_at it is tracked; later hits give no event';
+    ADD COLUMN IF NOT EXISTS retention_days UInt8 DEFAULT 180 COMMENT 'How many days after sent_at it is tracked; later hits give no event';
 
 ALTER TABLE hits
     ADD COLUMN IF NOT EXISTS asn UInt32 COMMENT 'The number of the autonomous system the address of the client is in; 0 when unknown';

@@ -15,8 +15,8 @@ import yaml
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from mailwake import contracts
-from mailwake.contracts import Codec, RejectReason
+from mailwake import contracts, track
+from mailwake.codec import Codec, RejectReason
 from mailwake.schemas import schemas_root
 
 CODECS: dict[str, Codec[Any]] = {
@@ -26,11 +26,11 @@ CODECS: dict[str, Codec[Any]] = {
     "event": contracts.EVENT,
     "alert": contracts.ALERT,
     "alert_reads": contracts.ALERT_READS,
-    "track": contracts.TRACK,
+    "track": track.TRACK,
     "preference": contracts.PREFERENCE,
     "policy": contracts.POLICY,
     "consent": contracts.CONSENT,
-    "reclassified": contracts.RECLASSIFIED,
+    "reclassified": track.RECLASSIFIED,
     "erasure": contracts.ERASURE,
     "removal": contracts.REMOVAL,
 }

@@ -17,11 +17,9 @@ from mailwake.contracts import (
     EVENT,
     HIT,
     SEND,
-    TRACK,
     Alert,
     Event,
     Hit,
-    Track,
     user_key,
 )
 from mailwake.following import Follower
@@ -30,6 +28,7 @@ from mailwake.register import Register
 from mailwake.settings import read_settings
 from mailwake.tokens import Token
 from mailwake.topics import registry
+from mailwake.track import TRACK, Track
 from mailwake_api.alerts import shown
 from mailwake_api.bell import Bell
 from mailwake_api.connection import Connection

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from mailwake import ids
-from mailwake.contracts import EVENT, HIT, InvalidError
+from mailwake.codec import InvalidError
+from mailwake.contracts import EVENT, HIT
 from mailwake.rejects import reject
 from mailwake.schemas import schemas_root
 from mailwake.topics import registry

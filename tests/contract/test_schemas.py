@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailwake import contracts
-from mailwake.contracts import InvalidError
+from mailwake import contracts, track
+from mailwake.codec import InvalidError
 from mailwake.schemas import schemas_root
 from mailwake.topics import registry
 from tests.contract.examples import CODECS, GOOD, accepts, parts, schema, validator
@@ -25,11 +25,11 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "event": contracts.Event,
     "alert": contracts.Alert,
     "alert_reads": contracts.AlertReads,
-    "track": contracts.Track,
+    "track": track.Track,
     "preference": contracts.Preference,
     "policy": contracts.Policy,
     "consent": contracts.Consent,
-    "reclassified": contracts.Reclassified,
+    "reclassified": track.Reclassified,
     "erasure": contracts.Erasure,
     "removal": contracts.Removal,
 }
@@ -94,13 +94,13 @@ def test_a_difference_in_shape_would_be_found() -> None:
 
 
 def test_items_of_arrays_are_named_as_the_fields() -> None:
-    track = schema("track")
-    parts = track["$defs"]
+    described = schema("track")
+    parts = described["$defs"]
     for items, struct in (
-        (track, contracts.Track),
-        (parts["trackedSend"], contracts.TrackedSend),
-        (parts["mark"], contracts.Mark),
-        (parts["tally"], contracts.Tally),
+        (described, track.Track),
+        (parts["trackedSend"], track.TrackedSend),
+        (parts["mark"], track.Mark),
+        (parts["tally"], track.Tally),
     ):
         named = [item["title"] for item in items["prefixItems"]]
         assert named == [field.name for field in msgspec.structs.fields(struct)]

@@ -25,10 +25,11 @@ import rocksdict
 from aiokafka import AIOKafkaProducer
 
 from mailwake import ids
-from mailwake.contracts import EVENT, HIT, SEND, TRACK, Event, Hit, Send, Track
+from mailwake.contracts import EVENT, HIT, SEND, Event, Hit, Send
 from mailwake.kafka import start_admin, start_producer
 from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
+from mailwake.track import TRACK, Track
 from mailwake_enricher.meaning import LATE_MS
 from tests.running import Service, running, wait_until
 from tests.topics import lag, read_all, rewind
@@ -547,7 +548,7 @@ async def test_hits_after_the_days_of_their_send_are_counted_and_dropped(
         send(
             message_id=ids.new_message_id(now - 3 * DAY_MS),
             sent_at=now - 3 * DAY_MS,
-            keep_days=days,
+            retention_days=days,
         )
         for days in (2, 180)
     )

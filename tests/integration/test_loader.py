@@ -20,14 +20,11 @@ from mailwake.contracts import (
     EVENT,
     HIT,
     SEND,
-    TRACK,
     Display,
     Event,
     Hit,
     Party,
     Send,
-    Track,
-    TrackedSend,
     new_consent,
 )
 from mailwake.ids import HitStream, event_id, new_message_id, now_ms, partitioner
@@ -35,6 +32,7 @@ from mailwake.kafka import start_producer
 from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
+from mailwake.track import TRACK, Track, TrackedSend
 from mailwake_local.clickhouse import LocalClickHouse
 from tests.running import Service, wait_until
 from tests.topics import lag, read_all, rewind

@@ -16,13 +16,14 @@ import msgspec
 import pytest
 
 from mailwake.clickhouse import ClickHouse
-from mailwake.contracts import CONSENT, DISPLAY, EVENT, HIT, NOBODY, TRACK, Hit
+from mailwake.contracts import CONSENT, DISPLAY, EVENT, HIT, NOBODY, Hit
 from mailwake.ids import HitStream, now_ms
 from mailwake.kafka import start_producer
 from mailwake.keyring import new_keyring, read_keyring
 from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
+from mailwake.track import TRACK
 from mailwake_api.commands import keys_command
 from mailwake_local.ports import free_port
 from tests.api import Api, json

@@ -20,13 +20,14 @@ import msgspec
 import pytest
 
 from mailwake.clickhouse import ClickHouse
-from mailwake.contracts import PERSON, Event, Hit, Send, Track
+from mailwake.contracts import PERSON, Event, Hit, Send
 from mailwake.ids import HitStream, new_message_id, now_ms, partitioner
 from mailwake.kafka import start_producer
 from mailwake.keeping_up import KeepingUp
 from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings, to_environ
 from mailwake.topics_apply import apply_topics
+from mailwake.track import Track
 from mailwake_enricher.archive import Choice
 from mailwake_enricher.confusion import Comparison
 from mailwake_enricher.decide import Rules
@@ -97,14 +98,14 @@ class Mails:
         self.hits: list[Hit] = []
         self._stream = HitStream()
 
-    def some_sends(self, count: int, keep_days: int = 180) -> list[Send]:
+    def some_sends(self, count: int, retention_days: int = 180) -> list[Send]:
         made = [
             send(
                 message_id=new_message_id(self.now + number),
                 tenant=self.dice.choice(("acme", "beta")),
                 user=self.dice.choice(("u1", "u2", "u3")),
                 sent_at=self.now,
-                keep_days=keep_days,
+                retention_days=retention_days,
             )
             for number in range(count)
         ]
@@ -315,12 +316,13 @@ async def test_hits_after_the_days_of_their_send_are_not_judged(
     settings: Settings, services: tuple[Service, Service], rules: Path
 ) -> None:
     mails = Mails(settings)
-    sends = mails.some_sends(40, keep_days=2)
+    sends = mails.some_sends(40, retention_days=2)
     await mails.put("sends", sends)
     await mails.put("hits", mails.some_hits(sends, 200))
     await loaded(settings)
     check(settings, mails, RULES)
-    kept = ask(settings, "SELECT uniqExact(message_id), min(keep_days), max(keep_days) FROM sends")
+    sql = "SELECT uniqExact(message_id), min(retention_days), max(retention_days) FROM sends"
+    kept = ask(settings, sql)
     assert kept == [(40, 2, 2)]
     told = await reclassify(settings, rules)
     assert told.changed_events > 0

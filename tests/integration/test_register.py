@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from mailwake.codec import InvalidError
 from mailwake.contracts import (
     CONSENT,
     Consent,
     ConsentState,
-    InvalidError,
     Policy,
     Preference,
     Purpose,

@@ -76,7 +76,7 @@ async def test_a_mail_goes_out_tracked_and_its_send_is_published(
     assert (send.tag, send.basis, send.recipient_count) == ("spring", "legitimate_interests", 1)
     assert send.links == ["https://example.com/1"]
     assert (send.sender_network, send.sender_agent) == ("127.0.0.0/24", "Thunderbird/140.0")
-    assert send.keep_days == 90
+    assert send.retention_days == 90
     display = (await relay.displays())[send.message_id]
     assert (display.subject, display.recipients[0].name) == ("Offer 1", "Anna")
     assert "@" not in relay.service.log.read_text()

@@ -7,18 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailwake.contracts import (
-    ALERT,
-    EVENT,
-    HIT,
-    SEND,
-    TRACK,
-    Hit,
-    InvalidError,
-    Send,
-    Track,
-    user_key,
-)
+from mailwake.codec import InvalidError
+from mailwake.contracts import ALERT, EVENT, HIT, SEND, Hit, Send, user_key
+from mailwake.track import TRACK, Track
 
 ID = "0123456789abcdef0123456789abcdef"
 OPEN = Hit(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwake.contracts import (
-    KEEP_DAYS,
+    RETENTION_DAYS,
     Ceiling,
     Consent,
     ConsentState,
@@ -33,7 +33,7 @@ policies = st.builds(
     at=st.just(1),
     ceiling=st.sampled_from(get_args(Ceiling)),
     basis=st.sampled_from(get_args(LawfulBasis)),
-    retention_days=st.integers(1, KEEP_DAYS),
+    retention_days=st.integers(1, RETENTION_DAYS),
 )
 modes: st.SearchStrategy[Mode] = st.sampled_from(get_args(Mode))
 
@@ -66,7 +66,7 @@ def test_the_strictest_decides(
                 state = consent.state if consent else "unknown"
                 assert state == "granted" or (state == "unknown" and policy.basis != "consent")
     assert bool(permission) == (permission.basis is not None)
-    assert permission.keep_days == policy.retention_days
+    assert permission.retention_days == policy.retention_days
     if "anonymous" in (mode, policy.ceiling):
         assert permission.mode == "anonymous"
 

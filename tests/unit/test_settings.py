@@ -70,7 +70,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "MAILWAKE_REPEAT_WINDOW_S": [("-1", "0 to 86400"), ("86401", "0 to 86400")],
     "MAILWAKE_JOIN_WAIT_S": [("0", "1 to 604800"), ("604801", "1 to 604800")],
     "MAILWAKE_RULES": [("~nobody-here/x", "unknown user")],
-    "MAILWAKE_ALERT_AGE": [("0", "1 to 31536000"), ("1d", "1 to 31536000")],
+    "MAILWAKE_ALERT_AGE_S": [("0", "1 to 31536000"), ("1d", "1 to 31536000")],
     "MAILWAKE_LOADER_ROWS": [("0", "1 to 1000000"), ("1e3", "1 to 1000000")],
     "MAILWAKE_LOADER_SECONDS": [("0", "0.05 to 60"), ("61", "0.05 to 60"), ("nan", "0.05 to 60")],
     "MAILWAKE_OPS_HOST": [("", "not be empty")],

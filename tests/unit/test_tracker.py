@@ -255,15 +255,15 @@ def test_a_send_tells_where_it_was_sent_from(network: str) -> None:
 
 def test_a_send_tells_how_long_it_is_tracked() -> None:
     told: dict[str, Any] = {"tenant": "acme", "user": "ben", "recipients": ["a@b.example"]}
-    text = TRACKER.instrument_text("https://x.example/", keep_days=30, **told)
-    html = TRACKER.instrument_html("x", of=text, keep_days=30, **told)
-    sent = [instrument(mail("x"), keep_days=30).send, text.send, html.send]
-    assert {send.keep_days for send in sent} == {30}
-    assert instrument(mail("x")).send.keep_days == 180
-    assert b"keep_days" not in contracts.SEND.encode(instrument(mail("x")).send)
+    text = TRACKER.instrument_text("https://x.example/", retention_days=30, **told)
+    html = TRACKER.instrument_html("x", of=text, retention_days=30, **told)
+    sent = [instrument(mail("x"), retention_days=30).send, text.send, html.send]
+    assert {send.retention_days for send in sent} == {30}
+    assert instrument(mail("x")).send.retention_days == 180
+    assert b"retention_days" not in contracts.SEND.encode(instrument(mail("x")).send)
     for days in (0, 181):
-        with pytest.raises(MailwakeError, match="keep_days"):
-            instrument(mail("x"), keep_days=days)
+        with pytest.raises(MailwakeError, match="retention_days"):
+            instrument(mail("x"), retention_days=days)
 
 
 def test_an_anonymous_send_does_not_tell_where_it_was_sent_from() -> None:

@@ -12,7 +12,8 @@ from importlib.resources import files
 from aiokafka import AIOKafkaConsumer
 
 from mailwake.clickhouse import ClickHouse, ClickHouseError
-from mailwake.contracts import ALERT, InvalidError, Kind
+from mailwake.codec import InvalidError
+from mailwake.contracts import ALERT, Kind
 from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.kafka import start_consumer, start_producer
 from mailwake.keyring import read_keyring

@@ -6,7 +6,7 @@ from msgspec import Struct
 from starlette.responses import Response
 
 from mailwake import contracts
-from mailwake.contracts import Ceiling, KeepDays, LawfulBasis, Millis
+from mailwake.contracts import Ceiling, LawfulBasis, Millis, RetentionDays
 from mailwake.ids import now_ms
 from mailwake_api import conditions
 from mailwake_api.call import Call
@@ -25,7 +25,7 @@ class PolicyWish(Struct, frozen=True, forbid_unknown_fields=True):
 
     ceiling: Ceiling
     basis: LawfulBasis
-    retention_days: KeepDays | None = None
+    retention_days: RetentionDays | None = None
 
 
 class PolicyNow(Struct, frozen=True):
@@ -38,7 +38,7 @@ class PolicyNow(Struct, frozen=True):
 
     ceiling: Ceiling
     basis: LawfulBasis
-    retention_days: KeepDays
+    retention_days: RetentionDays
     at: Millis
 
 

@@ -247,7 +247,7 @@ def _instrument(
         "footer": wanted.footer,
         "sender_network": cut(wanted.sender.address),
         "sender_agent": wanted.sender.agent,
-        "keep_days": permission.keep_days,
+        "retention_days": permission.retention_days,
     }
     if wanted.message is not None:
         mail = tracker.instrument(wanted.message, recipients=wanted.recipients or None, **told)

@@ -27,7 +27,7 @@ _TIMES = ("first_open_at", "last_open_at", "first_click_at", "last_click_at")
 _HITS = "opens + clicks + machine_opens + machine_clicks + repeats + forwards"
 _SEND = (
     *("message_id", "tenant", "user", "sent_at", "recipient_count", "mode", "opens", "clicks"),
-    *("recipients", "tag", "sender_network", "sender_agent", "keep_days"),
+    *("recipients", "tag", "sender_network", "sender_agent", "retention_days"),
 )
 # In the order of the fields of `Hit` and `Event`, which are made of the rows as they come.
 _HIT = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mailwake.contracts import Mark, Track, TrackedSend
+from mailwake.track import Mark, Track, TrackedSend
 from mailwake_enricher.rules import RuleSet
 from mailwake_enricher.signs import (
     AFTER_SELF,

@@ -13,19 +13,9 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from mailwake.contracts import (
-    KEEP_DAYS,
-    Event,
-    Hit,
-    Kind,
-    Mark,
-    Mode,
-    Removal,
-    Send,
-    Track,
-    TrackedSend,
-)
+from mailwake.contracts import RETENTION_DAYS, Event, Hit, Kind, Mode, Removal, Send
 from mailwake.ids import event_id, message_time
+from mailwake.track import Mark, Track, TrackedSend
 from mailwake_enricher.company import note_company, note_itself
 from mailwake_enricher.marks import hit_id_of, insert_mark, make_mark
 from mailwake_enricher.meaning import (
@@ -108,7 +98,7 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
         tag=send.tag,
         sender_network=send.sender_network,
         sender_agent=rules.meaning.family(send.sender_agent),
-        keep_days=send.keep_days if send.keep_days < KEEP_DAYS else 0,
+        retention_days=send.retention_days if send.retention_days < RETENTION_DAYS else 0,
     )
     if track.send == tracked:
         return False
@@ -269,7 +259,7 @@ def _is_late(hit: Hit, send: TrackedSend | None, rules: Rules) -> bool:
         sent_at, keep_ms = message_time(hit.message_id), rules.keep_ms
     else:
         sent_at = send.sent_at
-        keep_ms = min((send.keep_days or KEEP_DAYS) * _DAY_MS, rules.keep_ms)
+        keep_ms = min((send.retention_days or RETENTION_DAYS) * _DAY_MS, rules.keep_ms)
     return bool(sent_at) and hit.at - sent_at > keep_ms
 
 

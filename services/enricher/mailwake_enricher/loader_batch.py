@@ -11,7 +11,7 @@ from typing import Any, Generic
 from aiokafka import TopicPartition
 
 from mailwake.clickhouse import BadDataError, ClickHouse
-from mailwake.contracts import InvalidError
+from mailwake.codec import InvalidError
 from mailwake.removed import Removed
 from mailwake_enricher.loader_sources import Reading, Source, V
 from mailwake_enricher.rows import Columns

@@ -19,7 +19,8 @@ from typing import Any, Generic
 import msgspec
 from msgspec import inspect
 
-from mailwake.contracts import Codec, Id, InvalidError, T
+from mailwake.codec import Codec, InvalidError, T
+from mailwake.contracts import Id
 
 Check = Callable[[Sequence[Any]], bool]
 """Whether all cells, which are not empty as a whole, keep a field's constraints."""

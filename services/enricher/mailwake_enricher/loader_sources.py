@@ -7,22 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from mailwake.codec import InvalidError, T
 from mailwake.contracts import (
     CONSENT,
     DISPLAY,
     EVENT,
     HIT,
     SEND,
-    TRACK,
     Consent,
     Display,
     Event,
     Hit,
-    InvalidError,
     Send,
-    T,
 )
 from mailwake.removed import Removed
+from mailwake.track import TRACK
 from mailwake_enricher.loader_screen import Screen
 from mailwake_enricher.rows import (
     Columns,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import insort
 
-from mailwake.contracts import Hit, Mark, Mode, Track
+from mailwake.contracts import Hit, Mode
 from mailwake.ids import split_hit_id
+from mailwake.track import Mark, Track
 from mailwake_enricher.signs import AHEAD, HEAD, REFERER, WITHHELD
 
 AHEAD_WORDS = ("prefetch", "preview", "prerender")

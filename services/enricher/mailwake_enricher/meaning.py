@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from mailwake.contracts import Mark, Tally, Track, TrackedSend
+from mailwake.track import Mark, Tally, Track, TrackedSend
 from mailwake_enricher import readers
 from mailwake_enricher.marks import tidy
 from mailwake_enricher.rules import Judgement, RuleSet, Shown

@@ -11,22 +11,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mailwake.contracts import (
-    EVENT,
-    HIT,
-    RECLASSIFIED,
-    REMOVAL,
-    SEND,
-    TRACK,
-    Event,
-    Hit,
-    InvalidError,
-    RejectReason,
-    Send,
-    Track,
-)
+from mailwake.codec import InvalidError, RejectReason
+from mailwake.contracts import EVENT, HIT, REMOVAL, SEND, Event, Hit, Send
 from mailwake.ids import partitions_of
 from mailwake.rejects import Headers, reject
+from mailwake.track import RECLASSIFIED, TRACK, Track
 from mailwake_enricher.decide import (
     DropReason,
     Outcome,

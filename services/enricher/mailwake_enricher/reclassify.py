@@ -19,13 +19,14 @@ from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 
 from mailwake.clickhouse import ClickHouse
-from mailwake.contracts import RECLASSIFIED, Event, Reclassified
+from mailwake.contracts import Event
 from mailwake.errors import ConfigError
 from mailwake.ids import partitioner
 from mailwake.kafka import start_producer, stop_client
 from mailwake.keeping_up import Ends, KeepingUp
 from mailwake.settings import Settings, read_settings
 from mailwake.topics import registry
+from mailwake.track import RECLASSIFIED, Reclassified
 from mailwake_enricher.archive import Archive, Choice, Outline, chunks
 from mailwake_enricher.confusion import Comparison
 from mailwake_enricher.decide import Rules

@@ -13,8 +13,9 @@ from typing import Literal, get_args
 
 from msgspec.structs import fields, replace
 
-from mailwake.contracts import Event, Hit, Kind, Send, Track
+from mailwake.contracts import Event, Hit, Kind, Send
 from mailwake.ids import event_id
+from mailwake.track import Track
 from mailwake_enricher.decide import Outcome, Rules, take_hit, take_send
 from mailwake_enricher.marks import hit_id_of
 

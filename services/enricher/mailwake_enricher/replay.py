@@ -19,7 +19,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from msgspec.structs import replace
 
-from mailwake.contracts import HIT, Hit, InvalidError
+from mailwake.codec import InvalidError
+from mailwake.contracts import HIT, Hit
 from mailwake.ids import partitioner
 from mailwake.kafka import (
     partitions_of_topic,

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from mailwake.contracts import Consent, Display, Event, Hit, Send, Track
+from mailwake.contracts import Consent, Display, Event, Hit, Send
+from mailwake.track import Track
 
 Columns = dict[str, list[Any]]
 
@@ -25,7 +26,7 @@ def send_columns(sends: Sequence[Send]) -> Columns:
     return _same(
         sends,
         *("message_id", "tenant", "user", "sent_at", "recipient_count", "mode", "opens", "clicks"),
-        *("recipients", "links", "sender_network", "sender_agent", "keep_days"),
+        *("recipients", "links", "sender_network", "sender_agent", "retention_days"),
     ) | _or_empty(sends, "tag", "basis")
 
 

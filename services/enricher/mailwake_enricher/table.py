@@ -15,7 +15,7 @@ import faust
 import rocksdict
 from faust.types import TP
 
-from mailwake.contracts import TRACK, Track
+from mailwake.track import TRACK, Track
 
 Row = tuple[bytes, bytes | None]
 """Key and value of a row; None is a tombstone."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec.structs import fields
 
-from mailwake.contracts import Reclassified, Track
+from mailwake.track import Reclassified, Track
 from mailwake_enricher.decide import Outcome
 
 TakeOver = Literal["applied", "outdated", "unreadable"]

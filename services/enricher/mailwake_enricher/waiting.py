@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwake.contracts import Track
+from mailwake.track import Track
 from mailwake_enricher.decide import Rules, due_at
 
 

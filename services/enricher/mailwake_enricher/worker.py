@@ -19,7 +19,6 @@ from aiokafka import AIOKafkaProducer
 from faust.exceptions import ConsistencyError
 from faust.types import TP
 
-from mailwake.contracts import TRACK
 from mailwake.errors import ConfigError
 from mailwake.ids import now_ms
 from mailwake.metrics import (
@@ -35,6 +34,7 @@ from mailwake.metrics import (
 from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake.topics import registry
+from mailwake.track import TRACK
 from mailwake_enricher.app import SESSION_TIMEOUT_S, make_app, make_channel, make_table
 from mailwake_enricher.decide import Rules, is_over
 from mailwake_enricher.flusher import Flusher, Work

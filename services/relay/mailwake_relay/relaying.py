@@ -263,7 +263,7 @@ class Relaying:
                 footer=self._settings.relay_footer or None,
                 sender_network=work.envelope.network,
                 sender_agent=letter.agent,
-                keep_days=may.keep_days,
+                retention_days=may.retention_days,
             )
         except MailwakeError as error:
             log.info("a mail cannot be tracked: %s", type(error).__name__)

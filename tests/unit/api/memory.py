@@ -11,16 +11,8 @@ from aiokafka import TopicPartition
 from msgspec import Struct
 
 from mailwake.clickhouse import ClickHouse
-from mailwake.contracts import (
-    ALERT_READS,
-    Alert,
-    Codec,
-    Consent,
-    Display,
-    Erasure,
-    Send,
-    user_key,
-)
+from mailwake.codec import Codec
+from mailwake.contracts import ALERT_READS, Alert, Consent, Display, Erasure, Send, user_key
 from mailwake.errors import UnavailableError
 from mailwake.keyring import new_keyring
 from mailwake.register import Register

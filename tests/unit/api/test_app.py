@@ -422,7 +422,7 @@ async def test_sends_carry_the_days_of_the_policy_that_held(
         again = await client.get("/v1/policy", headers=headers)
         assert (again.json(), again.headers["etag"]) == (answer.json(), answer.headers["etag"])
         await client.post("/v1/sends", json=GOOD["post_sends"], headers=headers)
-    assert [send.keep_days for send in memory.connection.sends] == [30, 30, 180]
+    assert [send.retention_days for send in memory.connection.sends] == [30, 30, 180]
     for no_days in (0, 181, -1, "30", 1.5):
         answer = await client.put(
             "/v1/policy", json=wish | {"retention_days": no_days}, headers=headers

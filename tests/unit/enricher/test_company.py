@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mailwake.contracts import Event, Hit, Track
+from mailwake.contracts import Event, Hit
+from mailwake.track import Track
 from tests.unit.enricher.values import BROWSER, NOW, hit, run, send
 
 PHONE = "Mozilla/5.0 (iPhone) Version/18.6 Mobile/15E148 Safari/604.1"

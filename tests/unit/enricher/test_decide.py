@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwake.contracts import TRACK, Event, Hit, Send, Track
+from mailwake.contracts import Event, Hit, Send
 from mailwake.ids import HitStream, event_id, message_id_of, message_time
+from mailwake.track import TRACK, Track
 from mailwake_enricher.decide import (
     WAITING_HITS,
     Outcome,
@@ -353,7 +354,7 @@ DAY = 86_400_000
 @pytest.mark.parametrize(("days", "kept"), [(1, 1), (90, 90), (179, 179), (180, 180)])
 def test_a_send_may_be_tracked_for_a_shorter_time(days: int, kept: int) -> None:
     track = Track()
-    run(track, send(sent_at=NOW, keep_days=days))
+    run(track, send(sent_at=NOW, retention_days=days))
     assert len(run(track, hit(at=NOW + kept * DAY)).events) == 1
     before = copy(track)
     assert run(track, hit(at=NOW + kept * DAY + 1)).drops == ["too_late"]
@@ -365,15 +366,15 @@ def test_a_send_may_be_tracked_for_a_shorter_time(days: int, kept: int) -> None:
 def test_the_usual_time_is_the_shortest_in_a_row() -> None:
     usual, shorter = Track(), Track()
     run(usual, send())
-    run(shorter, send(keep_days=30))
+    run(shorter, send(retention_days=30))
     assert usual.send is not None
     assert shorter.send is not None
-    assert (usual.send.keep_days, shorter.send.keep_days) == (0, 30)
+    assert (usual.send.retention_days, shorter.send.retention_days) == (0, 30)
 
 
 def test_a_send_said_again_may_change_how_long() -> None:
     track = Track()
-    run(track, send(sent_at=NOW), send(sent_at=NOW, keep_days=1))
+    run(track, send(sent_at=NOW), send(sent_at=NOW, retention_days=1))
     assert run(track, hit(at=NOW + DAY + 1)).drops == ["too_late"]
 
 
@@ -388,7 +389,7 @@ def test_the_shorter_of_both_times_decides_whenever_the_send_comes(
     ages: list[int], days: int, keep: int, place: int
 ) -> None:
     rules = Rules(repeat_window_ms=0, join_wait_ms=DAY, keep_ms=keep * DAY)
-    sent = send(message_id=message_id_of("acme", "1"), sent_at=NOW, keep_days=days)
+    sent = send(message_id=message_id_of("acme", "1"), sent_at=NOW, retention_days=days)
     hits = [hit(at=NOW + age, message_id=sent.message_id, agent=f"a{age}") for age in ages]
     outcome = run(Track(), *hits[:place], sent, *hits[place:], rules=rules)
     late = sum(age > min(days, keep) * DAY for age in ages)

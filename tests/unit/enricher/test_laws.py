@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwake.contracts import EVENT, PERSON, TRACK, Event, Hit, Send, Track
+from mailwake.contracts import EVENT, PERSON, Event, Hit, Send
 from mailwake.ids import HitStream
+from mailwake.track import TRACK, Track
 from mailwake_enricher.decide import Outcome
 from mailwake_enricher.meaning import LATE_MS, MARKS
 from tests.unit.enricher.values import BROWSER, NOW, hit, last, plain, run, send
@@ -34,7 +35,7 @@ SENDS = [
     {"recipient_count": 2, "recipients": ["aa" * 16, "bb" * 16]},
     {"mode": "anonymous", "recipients": []},
     {"sent_at": NOW, "clicks": True},
-    {"keep_days": 1},
+    {"retention_days": 1},
     {"sent_at": NOW - 250_000},
     {"sent_at": NOW - 1_000_000, "recipient_count": 2, "recipients": ["aa" * 16, "bb" * 16]},
 ]

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from mailwake.contracts import EVENT, HIT, SEND, TRACK, Hit, Send, Track
+from mailwake.contracts import EVENT, HIT, SEND, Hit, Send
 from mailwake.ids import new_message_id, partitioner
 from mailwake.rejects import MAX_REJECT_BYTES
+from mailwake.track import TRACK, Track
 from mailwake_enricher.process import EVENTS_BYTES, Processor, Record, Result
 from mailwake_enricher.waiting import Waiting, may_wait
 from tests.unit.enricher.values import MESSAGE, NOW, RULES, hit, send

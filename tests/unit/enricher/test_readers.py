@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailwake.contracts import Track
+from mailwake.track import Track
 from mailwake_enricher import readers
 from tests.unit.enricher.values import BROWSER, NOW, hit, run, send
 

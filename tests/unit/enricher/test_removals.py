@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailwake.contracts import HIT, REMOVAL, SEND, TRACK, Reclassified, Removal, Track
+from mailwake.contracts import HIT, REMOVAL, SEND, Removal
+from mailwake.track import TRACK, Reclassified, Track
 from mailwake_enricher.decide import Outcome, is_due, is_over, take_removal
 from mailwake_enricher.loader_sources import read_track
 from mailwake_enricher.taken_over import take_over

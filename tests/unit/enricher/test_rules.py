@@ -9,10 +9,11 @@ from typing import Any, get_args
 
 import pytest
 
-from mailwake.contracts import Track, Verdict
+from mailwake.contracts import Verdict
 from mailwake.errors import ConfigError
 from mailwake.reasons import SENTENCES, Reason, sentences
 from mailwake.settings import read_settings
+from mailwake.track import Track
 from mailwake_enricher.rules import packaged_rules, parse_rules, read_rules, rules_in_force
 from mailwake_enricher.signs import EARLY, HOSTED_PAIR, SOON, WIDE, signals_of
 from tests.unit.enricher.values import BROWSER, NOW, hit, run, send

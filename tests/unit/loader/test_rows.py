@@ -93,7 +93,7 @@ def test_what_verdicts_rest_on_and_what_they_say() -> None:
     sent = send_columns([send(), send(sender_network="203.0.113.0/24", sender_agent="Firefox")])
     assert sent["sender_network"] == ["", "203.0.113.0/24"]
     assert sent["sender_agent"] == ["", "Firefox"]
-    assert send_columns([send(), send(keep_days=30)])["keep_days"] == [180, 30]
+    assert send_columns([send(), send(retention_days=30)])["retention_days"] == [180, 30]
     assert hit_columns([hit(), hit(asn=15169)])["asn"] == [0, 15169]
     told = event_columns([event(), event(score=90, rules_version=3, repeat=True, forward=True)])
     assert told["score"] == [0, 90]

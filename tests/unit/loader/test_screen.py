@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailwake.contracts import EVENT, HIT, SEND, Codec, Event, Hit, Send
+from mailwake.codec import Codec
+from mailwake.contracts import EVENT, HIT, SEND, Event, Hit, Send
 from mailwake_enricher.loader_screen import Screen
 from tests.unit.loader.values import event, hit, send
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mailwake.contracts import CONSENT, DISPLAY, EVENT, TRACK
+from mailwake.contracts import CONSENT, DISPLAY, EVENT
+from mailwake.track import TRACK
 from mailwake_enricher.loader_batch import Batch
 from mailwake_enricher.loader_sources import SOURCES, Source
 from tests.unit.loader.values import consent, display, event, message_id, record, track

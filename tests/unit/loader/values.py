@@ -7,17 +7,8 @@ from typing import Any
 from aiokafka import ConsumerRecord
 from msgspec.structs import replace
 
-from mailwake.contracts import (
-    Consent,
-    Display,
-    Event,
-    Hit,
-    Party,
-    Send,
-    Track,
-    TrackedSend,
-    new_consent,
-)
+from mailwake.contracts import Consent, Display, Event, Hit, Party, Send, new_consent
+from mailwake.track import Track, TrackedSend
 
 AT = 1_767_225_600_000
 ID = "0199b8f3a0007abc8def0123456789ab"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from mailwake.contracts import HIT, Track
+from mailwake.contracts import HIT
+from mailwake.track import Track
 from mailwake_enricher.decide import WAITING_HITS
 from mailwake_enricher.replay import BATCH_BYTES, BATCH_HITS, Queue, Unmatched, batches
 from tests.unit.enricher.values import NOW, hit, run, send

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwake.contracts import PERSON, RECLASSIFIED, Event, Hit, Reclassified, Track
+from mailwake.contracts import PERSON, Event, Hit
+from mailwake.track import RECLASSIFIED, Reclassified, Track
 from mailwake_enricher.decide import Outcome
 from mailwake_enricher.meaning import MARKS
 from mailwake_enricher.reclassify import parts

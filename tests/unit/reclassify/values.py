@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from mailwake.contracts import Event, Hit, Send, Track
+from mailwake.contracts import Event, Hit, Send
+from mailwake.track import Track
 from mailwake_enricher.rejudge import Mail, counts_of
 from mailwake_enricher.rules import RuleSet, packaged_rules
 from tests.unit.enricher.values import RULES, copy, run
