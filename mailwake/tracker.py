@@ -14,14 +14,16 @@ is left, and why.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailwake import contracts, ids
+from mailwake.addressing import fitting, recipients_of, unsubscribe_targets
 from mailwake.contracts import RETENTION_DAYS, Display, LawfulBasis, Mode, Party, Send
 from mailwake.errors import ConfigError, MailwakeError
+from mailwake.instrumented import Instrumented, InstrumentedText
 from mailwake.keyring import Keyring
-from mailwake.mime import Headers, addresses, decode_words, read_mail
+from mailwake.mime import decode_words, read_mail
 from mailwake.networks import cut
 from mailwake.pieces import MAX_FOOTER, Pieces
 from mailwake.report import LeftLink, LeftPart, Report
@@ -32,45 +34,8 @@ from mailwake.transfer import newline_of
 
 __all__ = ["Instrumented", "InstrumentedText", "LeftLink", "LeftPart", "Report", "Tracker"]
 
-MAX_RECIPIENTS = 10_000
-"""Most recipients of one body; their names and addresses must fit into one Kafka record."""
-_DISPLAY_BYTES = 400_000
 _AGENT_MOST = 512
-_HEADER_URL = re.compile(r"<([^<>]*+)>")
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/\[\]-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Instrumented:
-    """An instrumented mail, and what to publish before it is sent.
-
-    Attributes:
-        message: the mail to send.
-        original: the mail as it was given: what belongs into the sender's Sent folder.
-    """
-
-    message: bytes
-    original: bytes
-    send: Send
-    display: Display
-    report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class InstrumentedText:
-    """An instrumented text of a mail that is yet to be put together, and what to publish.
-
-    Attributes:
-        text: the HTML or plain text to send.
-        original: the text as it was given.
-        send, display: of this text, and of the earlier one of the same mail, if one was given.
-    """
-
-    text: str
-    original: str
-    send: Send
-    display: Display
-    report: Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +127,7 @@ class Tracker:
         wanted = _Wanted(
             tenant=tenant,
             user=user,
-            parties=_parties(mail.headers, recipients),
+            parties=recipients_of(mail.headers, recipients),
             opens=opens,
             clicks=clicks,
             mode=mode,
@@ -177,7 +142,7 @@ class Tracker:
         try:
             token = self._token(wanted, report)
             rewriter, pieces = self._rewriter(
-                wanted, token, report, untouched=_unsubscribe_targets(mail.headers)
+                wanted, token, report, untouched=unsubscribe_targets(mail.headers)
             )
             changed = rewriter.message(message, mail.parts, newline_of(message))
             subject = decode_words(" ".join(mail.headers.all("subject")[:1]))
@@ -212,7 +177,7 @@ class Tracker:
         `of` is the plain text of the same mail, when it was instrumented before: both share one
         send then, and the one that comes back covers both. Raises MailwakeError.
         """
-        parties = _parties(None, recipients)
+        parties = recipients_of(None, recipients)
         wanted = _Wanted(
             *(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer),
             *(sender_network, sender_agent, retention_days),
@@ -240,7 +205,7 @@ class Tracker:
         of: InstrumentedText | None = None,
     ) -> InstrumentedText:
         """Instruments the plain text of a mail, as `instrument_html` does; there is no pixel."""
-        parties = _parties(None, recipients)
+        parties = recipients_of(None, recipients)
         wanted = _Wanted(
             *(tenant, user, parties, opens, clicks, mode, tag, message_id, basis, footer),
             *(sender_network, sender_agent, retention_days),
@@ -404,7 +369,7 @@ class Tracker:
             tenant=wanted.tenant,
             user=wanted.user,
             subject=" ".join(subject.split())[:998] or (of.display.subject if of else ""),
-            recipients=_shown(wanted.parties),
+            recipients=fitting(wanted.parties),
             links=pieces.texts,
         )
         contracts.SEND.decode(contracts.SEND.encode(send))
@@ -420,47 +385,6 @@ def _from_bytes(content: bytes) -> str:
     return content.decode("utf-8", "surrogatepass")
 
 
-def _parties(headers: Headers | None, given: Sequence[str] | None) -> list[Party]:
-    """The recipients, each mailbox once; the names of those that are given come from the header."""
-    fields = [
-        value for name in ("to", "cc", "bcc") for value in (headers.all(name) if headers else ())
-    ]
-    named: dict[str, Party] = {}
-    for name, address in addresses(fields):
-        if len(address) <= 320:
-            named.setdefault(ids.normalise_address(address), Party(address, name[:256]))
-    if given is None:
-        parties = named
-    else:
-        parties = {}
-        for text in given:
-            found = addresses([text])
-            if len(found) != 1 or len(found[0][1]) > 320:
-                raise MailwakeError(f"recipient {len(parties) + 1} of those given is no address")
-            name, address = found[0]
-            key = ids.normalise_address(address)
-            name = name or (named[key].name if key in named else "")
-            parties.setdefault(key, Party(address, name[:256]))
-    if len(parties) > MAX_RECIPIENTS:
-        raise MailwakeError(
-            f"one body can go to {MAX_RECIPIENTS:,} recipients at most, not to {len(parties):,}; "
-            "instrument the mail once for each group"
-        )
-    return list(parties.values())
-
-
-def _shown(parties: Iterable[Party]) -> list[Party]:
-    """As many of the recipients as fit into a display's record; nearly always all."""
-    shown: list[Party] = []
-    size = 0
-    for party in parties:
-        size += len(party.address.encode()) + len(party.name.encode()) + 30
-        if size > _DISPLAY_BYTES:
-            break
-        shown.append(party)
-    return shown
-
-
 def _sender(wanted: _Wanted, mode: Mode) -> tuple[str, str]:
     """What a send tells of where it was sent from: network and agent. Raises ValueError."""
     network = wanted.sender_network
@@ -473,13 +397,3 @@ def _sender(wanted: _Wanted, mode: Mode) -> tuple[str, str]:
         return "", ""
     agent = "".join(filter(str.isprintable, wanted.sender_agent)).strip()
     return network, agent[:_AGENT_MOST]
-
-
-def _unsubscribe_targets(headers: Headers) -> frozenset[str]:
-    """The addresses of List-Unsubscribe (RFC 2369), which mail programs fetch by themselves."""
-    values = headers.all("list-unsubscribe")
-    return frozenset(
-        "".join(target.split()).partition("#")[0]
-        for value in values
-        for target in _HEADER_URL.findall(value)
-    )

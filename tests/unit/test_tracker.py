@@ -20,13 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailwake import contracts
+from mailwake.addressing import MAX_RECIPIENTS
 from mailwake.errors import ConfigError, MailwakeError
 from mailwake.hypertext import attribute_value
 from mailwake.ids import reader_of
 from mailwake.keyring import new_keyring
 from mailwake.pieces import MAX_LINKS
 from mailwake.targets import MAX_TARGET
-from mailwake.tracker import MAX_RECIPIENTS, Instrumented, Tracker
+from mailwake.tracker import Instrumented, Tracker
 
 KEYRING = new_keyring()
 URL = "https://t.example.com"

@@ -18,7 +18,8 @@ from pathlib import Path
 from mailwake import __version__
 from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.keyring import new_keyring, read_keyring
-from mailwake.settings import Settings, networks, read_settings, to_environ
+from mailwake.setting_values import networks
+from mailwake.settings import Settings, read_settings, to_environ
 from mailwake_local.board import Pen
 from mailwake_local.fill import Filler
 from mailwake_local.home import TENANT, USER, Home

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
+from mailwake.addressing import MAX_RECIPIENTS
 from mailwake.contracts import (
     Display,
     Id,
@@ -33,7 +34,6 @@ from mailwake.mime import addresses, read_mail
 from mailwake.networks import cut
 from mailwake.permission import Permission, Refusal
 from mailwake.report import Report
-from mailwake.tracker import MAX_RECIPIENTS
 from mailwake_api.call import Call, as_json
 from mailwake_api.problems import Problem
 

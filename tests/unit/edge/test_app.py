@@ -16,7 +16,8 @@ from mailwake.contracts import HIT, ConsentState, Hit, Purpose, new_consent
 from mailwake.ids import HitStream, new_message_id, reader_of, split_hit_id
 from mailwake.keyring import new_keyring
 from mailwake.service import Status
-from mailwake.settings import networks, read_settings
+from mailwake.setting_values import networks
+from mailwake.settings import read_settings
 from mailwake.tokens import MAX_TARGET_BYTES, MAX_TEXT, Token
 from mailwake_edge.answers import NO_BODY, NO_LINK, NOT_ALLOWED, NOT_FOUND, PIXEL, PIXEL_GIF
 from mailwake_edge.app import Edge, Safe, rest

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwake.networks import cut, network_of, read_address, write_address
-from mailwake.settings import networks
+from mailwake.setting_values import networks
 from mailwake_edge.client import Clients
 
 PROXIES = Clients(networks("10.0.0.0/8,192.0.2.7/32,fd00::/8"))
