@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from mailwake.kafka import start_producer
-from mailwake.settings import Settings, read_settings
+from mailwake.settings import Settings
 from tests.topics import read_all
-
-
-def own_settings(kafka: str, **more: Any) -> Settings:
-    """Settings whose topics are a test's own."""
-    values = {"kafka_bootstrap": kafka, "topic_prefix": f"f{uuid.uuid4().hex[:8]}."}
-    return read_settings({}, **values | more)
 
 
 async def put(

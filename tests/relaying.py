@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import smtplib
-import urllib.request
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -86,16 +85,11 @@ class Relay:
 
     def metrics(self) -> str:
         """What it tells Prometheus."""
-        url = f"http://127.0.0.1:{self.service.ops_port}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            text: str = answer.read().decode()
-        return text
+        return "\n".join(self.service.metrics())
 
     def count(self, outcome: str) -> int:
         """How many mails had an outcome."""
-        start = f'mailwake_relay_mails_total{{outcome="{outcome}"}} '
-        found = [line for line in self.metrics().splitlines() if line.startswith(start)]
-        return int(float(found[0].rpartition(" ")[2])) if found else 0
+        return int(self.service.metric(f'mailwake_relay_mails_total{{outcome="{outcome}"}}'))
 
     def connect(self, timeout: float = 60) -> smtplib.SMTP:
         """A client that has logged in."""

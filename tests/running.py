@@ -36,7 +36,8 @@ def wait_until(what: str, holds: Callable[[], bool], seconds: float = 60) -> Non
 class Service:
     """One service process; as a context manager it is ready inside and gone after.
 
-    `settings` is what it is given; its ops port is chosen here. Its log is kept in `log`.
+    `settings` is what it is given; its ops port is chosen here, and its state folder when they name
+    none: the log's name with `.state`. Its log is kept in `log`.
     """
 
     def __init__(self, name: str, settings: Settings, log: Path) -> None:
@@ -44,7 +45,7 @@ class Service:
         self.log = log
         self.ops_port = free_port()
         settings = replace(settings, ops_port=self.ops_port)
-        if name == "edge":  # one may be started beside another
+        if settings.state == Settings().state:
             settings = replace(settings, state=log.with_suffix(".state"))
         self._environ = os.environ | to_environ(settings)
         self.process: subprocess.Popen[bytes] | None = None
@@ -80,6 +81,27 @@ class Service:
                 return True
         except (urllib.error.URLError, OSError):
             return False
+
+    def metrics(self) -> list[str]:
+        """What it tells Prometheus, by lines."""
+        url = f"http://127.0.0.1:{self.ops_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as page:
+            lines: list[str] = page.read().decode().splitlines()
+        return lines
+
+    def metric(self, name: str) -> float:
+        """One of its metrics, with these labels or, when none are named, summed over them."""
+        shown = self.metrics()
+        kind = f"# TYPE {name.partition('{')[0]} "
+        assert any(line.startswith(kind) for line in shown), f"no metric {name}"
+        found = [line for line in shown if line.startswith((f"{name} ", f"{name}{{"))]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
+
+    def memory(self) -> int:
+        """Its resident memory in KiB."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
     def kill(self) -> None:
         """kill -9."""

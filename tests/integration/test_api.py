@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import uuid
 from collections.abc import Iterator
 
 import httpx
@@ -12,14 +11,11 @@ import pytest
 
 from mailwake.contracts import CONSENT, DISPLAY, PREFERENCE, SEND, Preference, Send, user_key
 from mailwake.ids import message_id_of, now_ms
-from mailwake.keyring import new_keyring, read_keyring
-from mailwake.settings import Settings, read_settings
-from mailwake.topics_apply import apply_topics
+from mailwake.keyring import read_keyring
+from mailwake.settings import Settings
 from mailwake_api.bearer import Role
-from mailwake_api.commands import keys_command
-from tests.api import Api, json
+from tests.api import Api, api_settings, json, two_apis
 from tests.following import standing
-from tests.running import running
 from tests.topics import read_all
 
 MAIL = b"""\
@@ -44,35 +40,13 @@ GRANTED = {
 @pytest.fixture(scope="module")
 def settings(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("api")
-    new_keyring().write(folder / "keys.json")
-    keys_command(["new", str(folder / "api-keys.json")])
-    made = read_settings(
-        {},
-        kafka_bootstrap=kafka,
-        topic_prefix=f"a{uuid.uuid4().hex[:8]}.",
-        partitions=2,
-        keyring=folder / "keys.json",
-        api_keys=folder / "api-keys.json",
-        api_max_bytes=200_000,
-    )
-    asyncio.run(apply_topics(made))
-    return made
+    return asyncio.run(api_settings(kafka, folder, partitions=2, api_max_bytes=200_000))
 
 
 @pytest.fixture(scope="module")
 def apis(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Api]]:
-    folder = tmp_path_factory.mktemp("logs")
-    both = [Api(settings, folder, name) for name in ("one", "two")]
-    with running(*both):
+    with two_apis(settings, tmp_path_factory.mktemp("logs")) as both:
         yield both
-    for each in both:
-        assert "Traceback" not in each.log.read_text()
-
-
-@pytest.fixture
-def tenant() -> str:
-    """One that no other test knows."""
-    return f"t-{uuid.uuid4().hex[:10]}"
 
 
 def sends(settings: Settings, tenant: str) -> list[Send]:

@@ -8,16 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
 
 from mailwake.keyring import new_keyring
-from mailwake.settings import read_settings
-from mailwake.topics_apply import apply_topics
 from mailwake_api.endpoints import ENDPOINTS
 from tests.api import Api
+from tests.installation import own_topics
 from tests.mailbox import HOUR, MINUTE, Mailbox
 from tests.running import Service, running, without_settings
 
@@ -52,18 +50,14 @@ async def test_every_example_works(kafka: str, clickhouse: str, tmp_path: Path) 
         return done.stdout
 
     run(keys)
-    settings = read_settings(
-        {},
-        kafka_bootstrap=kafka,
+    settings = await own_topics(
+        kafka,
         clickhouse_url=mailbox.url,
-        topic_prefix=f"d{uuid.uuid4().hex[:8]}.",
         partitions=1,
         keyring=tmp_path / "keys.json",
         api_keys=tmp_path / "mailwake-api-keys.json",
-        state=tmp_path / "state",
         loader_seconds=0.1,
     )
-    await apply_topics(settings)
     api = Api(settings, tmp_path)
     others = [Service(name, settings, tmp_path / f"{name}.log") for name in ("enricher", "loader")]
     with running(api, *others):

@@ -11,14 +11,13 @@ from pathlib import Path
 import httpx
 
 from mailwake.contracts import CONSENT, SEND
-from mailwake.keyring import new_keyring, read_keyring
-from mailwake.settings import Settings
+from mailwake.keyring import read_keyring
 from mailwake.topics_apply import apply_topics
 from mailwake.tracker import Tracker
-from mailwake_api.commands import keys_command
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
-from tests.api import Api, json
+from tests.api import Api, json, new_keys
+from tests.installation import own_settings
 from tests.running import wait_until
 from tests.topics import read_all
 
@@ -33,15 +32,8 @@ SAID = {
 
 
 def test_kafka_comes_goes_and_comes_back(tmp_path: Path) -> None:
-    new_keyring().write(tmp_path / "keys.json")
-    keys_command(["new", str(tmp_path / "api-keys.json")])
     local = LocalKafka(tmp_path / "kafka", port=free_port())
-    settings = Settings(
-        kafka_bootstrap=f"127.0.0.1:{local.port}",
-        partitions=1,
-        keyring=tmp_path / "keys.json",
-        api_keys=tmp_path / "api-keys.json",
-    )
+    settings = own_settings(f"127.0.0.1:{local.port}", partitions=1, **new_keys(tmp_path))
     tracker = Tracker(
         read_keyring(settings.keyring), "https://t.example", withdrawal_url="https://w.example"
     )

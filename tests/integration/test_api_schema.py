@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,7 @@ from schemathesis.checks import (
 )
 from schemathesis.core.result import Ok
 
-from mailwake.keyring import new_keyring
-from mailwake.settings import read_settings
-from mailwake.topics_apply import apply_topics
-from mailwake_api.commands import keys_command
-from tests.api import Api
+from tests.api import Api, api_settings
 from tests.mailbox import Mailbox
 from tests.openapi import DOCUMENT
 from tests.running import Service, running
@@ -50,20 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def api(kafka: str, clickhouse: str, folder: Path) -> Iterator[Api]:
-    new_keyring().write(folder / "keys.json")
-    keys_command(["new", str(folder / "api-keys.json")])
     mailbox = Mailbox(clickhouse)
-    made = read_settings(
-        {},
-        kafka_bootstrap=kafka,
-        topic_prefix=f"s{uuid.uuid4().hex[:8]}.",
-        partitions=1,
-        keyring=folder / "keys.json",
-        api_keys=folder / "api-keys.json",
-        clickhouse_url=mailbox.url,
-        state=folder / "state",
-    )
-    asyncio.run(apply_topics(made))
+    made = asyncio.run(api_settings(kafka, folder, partitions=1, clickhouse_url=mailbox.url))
     api = Api(made, folder)
     with running(
         Service("loader", made, folder / "loader.log"),

@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,29 +16,15 @@ import httpx
 import pytest
 
 from mailwake.cli import main
-from mailwake.keyring import new_keyring
-from mailwake.settings import Settings, read_settings
-from mailwake.topics_apply import apply_topics
+from mailwake.settings import Settings
 from mailwake_api.commands import keys_command
-from tests.api import Api, json
+from tests.api import Api, api_settings, json
 from tests.running import wait_until
 
 
 @pytest.fixture
 async def settings(kafka: str, tmp_path: Path) -> Settings:
-    new_keyring().write(tmp_path / "keys.json")
-    keys_command(["new", str(tmp_path / "api-keys.json")])
-    made = read_settings(
-        {},
-        kafka_bootstrap=kafka,
-        topic_prefix=f"s{uuid.uuid4().hex[:8]}.",
-        partitions=1,
-        keyring=tmp_path / "keys.json",
-        api_keys=tmp_path / "api-keys.json",
-        api_max_bytes=2_000_000,
-    )
-    await apply_topics(made)
-    return made
+    return await api_settings(kafka, tmp_path, partitions=1, api_max_bytes=2_000_000)
 
 
 @pytest.fixture
@@ -63,15 +48,8 @@ def raw(api: Api, data: bytes, within: float = 20) -> bytes:
         return answer
 
 
-def memory(pid: int) -> int:
-    """Resident memory in KiB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
-
-
 def test_hostile_requests(api: Api) -> None:
-    assert api.process is not None
-    before = memory(api.process.pid)
+    before = api.memory()
     # A head without end, and one that does not come.
     assert raw(api, b"GET /health HTTP/1.1\r\nX: " + b"x" * 3_000_000) == b""
     assert raw(api, b"GET /" + b"x" * 1_000_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n")[:12] in (
@@ -89,7 +67,7 @@ def test_hostile_requests(api: Api) -> None:
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     answer = raw(api, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 1600)
     assert answer == b"" or b" 413 " in answer
-    assert memory(api.process.pid) - before < 60_000
+    assert api.memory() - before < 60_000
     # Two requests in one connection, the first of which was refused before its body was read.
     smuggled = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
     refused = (

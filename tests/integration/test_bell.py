@@ -10,7 +10,6 @@ import resource
 import socket
 import statistics
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,44 +22,24 @@ from mailwake.contracts import ALERT, ALERT_READS, Alert, user_key
 from mailwake.http_server import Server, configure, listen
 from mailwake.ids import alert_id, now_ms
 from mailwake.kafka import start_producer
-from mailwake.keyring import new_keyring
-from mailwake.settings import Settings, read_settings
+from mailwake.settings import Settings
 from mailwake.topics_apply import apply_topics
-from mailwake_api.commands import keys_command
 from mailwake_api.server import Protocol
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
-from tests.api import Api, json
+from tests.api import Api, api_settings, json, two_apis
 from tests.following import standing, until
-from tests.integration.test_api_server import memory
-from tests.running import running
 
 
 @pytest.fixture(scope="module")
 def settings(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder = tmp_path_factory.mktemp("bell")
-    new_keyring().write(folder / "keys.json")
-    keys_command(["new", str(folder / "api-keys.json")])
-    made = read_settings(
-        {},
-        kafka_bootstrap=kafka,
-        topic_prefix=f"b{uuid.uuid4().hex[:8]}.",
-        partitions=4,
-        keyring=folder / "keys.json",
-        api_keys=folder / "api-keys.json",
-    )
-    asyncio.run(apply_topics(made))
-    return made
+    return asyncio.run(api_settings(kafka, tmp_path_factory.mktemp("bell"), partitions=4))
 
 
 @pytest.fixture(scope="module")
 def apis(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Api]]:
-    folder = tmp_path_factory.mktemp("logs")
-    both = [Api(settings, folder, name) for name in ("one", "two")]
-    with running(*both):
+    with two_apis(settings, tmp_path_factory.mktemp("logs")) as both:
         yield both
-    for each in both:
-        assert "Traceback" not in each.log.read_text()
 
 
 @pytest.fixture
@@ -68,12 +47,6 @@ async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     made = await start_producer(settings, client_id="test-alerts", linger_ms=0)
     yield made
     await made.stop()
-
-
-@pytest.fixture
-def tenant() -> str:
-    """One that no other test knows."""
-    return f"t-{uuid.uuid4().hex[:10]}"
 
 
 def alert(tenant: str, user: str, number: int, revision: int = 1) -> Alert:
@@ -335,15 +308,14 @@ async def test_two_thousand_readers_on_one_process(
     count, rounds = 2000, 5
     api = Api(settings, tmp_path, "many")
     with api:
-        assert api.process is not None
-        before = memory(api.process.pid)
+        before = api.memory()
         readers = [Reader(api, tenant, f"u{number}") for number in range(count)]
         tasks = []
         for start in range(0, count, 200):
             tasks += [asyncio.create_task(each.listen()) for each in readers[start : start + 200]]
             async with asyncio.timeout(20):
                 await asyncio.gather(*(each.live.wait() for each in readers[start : start + 200]))
-        idle = memory(api.process.pid) - before
+        idle = api.memory() - before
         deaf = [deaf_reader(api, tenant) for _ in range(10)]
         try:
             rung: dict[str, float] = {}
@@ -357,7 +329,7 @@ async def test_two_thousand_readers_on_one_process(
             await until("all have theirs", lambda: all(each.got for each in readers), 20)
             assert all(len(each.got) == 1 and each.resyncs == 0 for each in readers)
             took = sorted(each.at[each.got[0]] - rung[each.got[0]] for each in readers)
-            full = memory(api.process.pid) - before
+            full = api.memory() - before
             print(
                 f"2,000 readers: {idle / count:.1f} KiB each; from the producer to the socket "
                 f"median {statistics.median(took) * 1000:.1f} ms, "

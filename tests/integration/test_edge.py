@@ -10,90 +10,31 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from mailwake.contracts import HIT, Hit
-from mailwake.ids import new_message_id, partitioner, split_hit_id
+from mailwake.ids import new_message_id, split_hit_id
 from mailwake.keyring import Keyring, new_keyring
-from mailwake.settings import Settings, read_settings
 from mailwake.tokens import Token
 from mailwake.topics_apply import apply_topics
 from mailwake_edge.answers import PIXEL_GIF
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
+from tests.edges import all_hits, asking, edge_settings, pixel
 from tests.mmdb import write_mmdb
 from tests.running import Service, wait_until
 from tests.topics import read_all
 
-PARTITIONS = 4
 TARGET = "https://example.com/offer?a=1&b=%20"
-
-
-@pytest.fixture
-def keyring(tmp_path: Path) -> Keyring:
-    made = new_keyring()
-    made.write(tmp_path / "keys.json")
-    return made
-
-
-def edge_settings(kafka: str, folder: Path, **more: object) -> Settings:
-    values = {
-        "kafka_bootstrap": kafka,
-        "topic_prefix": f"e{uuid.uuid4().hex[:8]}.",
-        "partitions": PARTITIONS,
-        "keyring": folder / "keys.json",
-        "edge_port": free_port(),
-    }
-    return read_settings({}, **values | more)
-
-
-@contextlib.asynccontextmanager
-async def asking(settings: Settings, host: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
-    limits = httpx.Limits(max_connections=16)
-    async with httpx.AsyncClient(
-        base_url=f"http://{host}:{settings.edge_port}", limits=limits, timeout=10
-    ) as client:
-        yield client
-
-
-def pixel(keyring: Keyring, message_id: str) -> str:
-    return "/o/" + keyring.seal(Token("open", "acme", message_id, 1, "identified"))
+PRODUCED = "mailwake_edge_produced_total"
+"""How many hits Kafka has acknowledged."""
 
 
 def link(keyring: Keyring, message_id: str) -> str:
     return "/c/" + keyring.seal(Token("click", "acme", message_id, 1, "identified", 3, TARGET))
-
-
-async def all_hits(settings: Settings) -> list[Hit]:
-    """All hits in the topic; asserts that each record is as the contract of the topic says.
-
-    Of each message and stream the first occurrences come in ascending numbers, which the enricher's
-    deduplication rests on.
-    """
-    partition_of = partitioner(PARTITIONS)
-    seen: dict[str, Hit] = {}
-    last: Counter[tuple[int, str]] = Counter()
-    for record in sorted(await read_all(settings, "hits"), key=lambda record: record.offset):
-        assert record.value is not None
-        assert record.value.startswith(b"[")
-        hits, bad = HIT.read(record.value)
-        assert not bad
-        assert 0 < len(hits) <= settings.edge_batch_hits
-        assert record.key == hits[0].message_id.encode()
-        for hit in hits:
-            assert partition_of(hit.message_id.encode()) == record.partition
-            if hit.hit_id not in seen:
-                seen[hit.hit_id] = hit
-                stream, number = split_hit_id(hit.hit_id)
-                assert number > last[record.partition, stream]
-                last[record.partition, stream] = number
-    return list(seen.values())
 
 
 async def test_requests_become_hits_in_their_partitions(
@@ -204,18 +145,18 @@ async def test_requests_are_answered_while_kafka_is_away_and_hits_come_later(
                 )
                 await apply_topics(settings)
                 await asyncio.to_thread(
-                    wait_until, "the hits came", lambda: produced(edge) == asked, 60
+                    wait_until, "the hits came", lambda: edge.metric(PRODUCED) == asked, 60
                 )
                 await read(100)
                 await asyncio.to_thread(local.stop)
                 await read(200)
                 await asyncio.sleep(1)
                 await read(100)
-                assert produced(edge) <= 400
+                assert edge.metric(PRODUCED) <= 400
                 await asyncio.to_thread(local.start)
                 await read(100)
                 await asyncio.to_thread(
-                    wait_until, "all hits came", lambda: produced(edge) == asked, 90
+                    wait_until, "all hits came", lambda: edge.metric(PRODUCED) == asked, 90
                 )
                 assert edge.stop() == 0
                 hits = await all_hits(settings)
@@ -228,13 +169,6 @@ async def test_requests_are_answered_while_kafka_is_away_and_hits_come_later(
     said = (tmp_path / "edge.log").read_text()
     assert "Requests are answered, hits wait" in said
     assert "Traceback" not in said
-
-
-def produced(edge: Service) -> int:
-    """How many hits Kafka has acknowledged, as the metrics say."""
-    metrics = httpx.get(f"http://127.0.0.1:{edge.ops_port}/metrics").text
-    (line,) = [row for row in metrics.splitlines() if row.startswith("mailwake_edge_produced_tot")]
-    return int(float(line.split()[1]))
 
 
 async def test_what_was_answered_is_not_lost_when_the_edge_is_stopped_under_load(

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import pytest
 from aiokafka.admin import NewTopic
 
 from mailwake.contracts import HIT, ConsentState, Hit, Purpose, new_consent
 from mailwake.ids import new_message_id, now_ms, reader_of
 from mailwake.kafka import start_admin, start_producer, stop_client
-from mailwake.keyring import Keyring, new_keyring
+from mailwake.keyring import Keyring
 from mailwake.register import Register
 from mailwake.settings import Settings
 from mailwake.tokens import Token
@@ -23,26 +22,15 @@ from mailwake.topics_apply import apply_topics
 from mailwake_edge.answers import PIXEL_GIF
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
-from tests.following import own_settings, until
+from tests.edges import edge_settings
+from tests.following import until
 from tests.running import Service, wait_until
 from tests.topics import read_all
 
 TARGET = "https://example.com/offer"
 ANNA, BOB, CAROL = "a" * 32, "b" * 32, "c" * 32
 PROMISE_S = 5.0
-
-
-@pytest.fixture
-def keyring(tmp_path: Path) -> Keyring:
-    made = new_keyring()
-    made.write(tmp_path / "keys.json")
-    return made
-
-
-def edge_settings(kafka: str, folder: Path) -> Settings:
-    return own_settings(
-        kafka, partitions=2, keyring=folder / "keys.json", edge_port=free_port(), edge_linger_ms=5
-    )
+PRODUCED, WITHHELD = "mailwake_edge_produced_total", "mailwake_edge_withheld_total"
 
 
 class Reader:
@@ -118,17 +106,10 @@ async def hits_of(settings: Settings) -> dict[str, Hit]:
     return {hit.message_id: hit for each in records for hit in HIT.read(each.value or b"")[0]}
 
 
-def metric(edge: Service, name: str) -> float:
-    """A metric of the edge, summed over its labels."""
-    told = httpx.get(f"http://127.0.0.1:{edge.ops_port}/metrics").text
-    lines = [line for line in told.splitlines() if line.startswith(f"mailwake_edge_{name}")]
-    return sum(float(line.split()[1]) for line in lines)
-
-
 async def test_who_withdraws_leaves_no_trace_from_then_on(
     kafka: str, tmp_path: Path, keyring: Keyring
 ) -> None:
-    settings = edge_settings(kafka, tmp_path)
+    settings = edge_settings(kafka, tmp_path, partitions=2, edge_linger_ms=5)
     await apply_topics(settings)
     with Service("edge", settings, tmp_path / "edge.log") as edge:
         async with reading(settings, keyring) as reader, writing(settings) as register:
@@ -156,7 +137,7 @@ async def test_who_withdraws_leaves_no_trace_from_then_on(
             await asyncio.sleep(1)
             kept.append(await reader.open(BOB, ANNA))
             withheld.append(await reader.click(ANNA))
-        withheld_count = metric(edge, "withheld_total")
+        withheld_count = edge.metric(WITHHELD)
         assert edge.stop() == 0
     hits = await hits_of(settings)
     late = [reader.asked[each] - withdrawn_at for each in meanwhile if each in hits]
@@ -170,7 +151,7 @@ async def test_who_withdraws_leaves_no_trace_from_then_on(
 async def test_what_was_said_before_the_edge_began(
     kafka: str, tmp_path: Path, keyring: Keyring
 ) -> None:
-    settings = edge_settings(kafka, tmp_path)
+    settings = edge_settings(kafka, tmp_path, partitions=2, edge_linger_ms=5)
     await apply_topics(settings)
     async with writing(settings) as register:
         await say(register, ANNA, "opens", "denied")
@@ -188,7 +169,7 @@ async def test_without_consents_the_edge_serves_and_identifies_nobody(
 ) -> None:
     """Kafka away when the edge starts; there without the topic; there; and away again."""
     local = LocalKafka(tmp_path / "kafka", port=free_port())
-    settings = edge_settings(f"127.0.0.1:{local.port}", tmp_path)
+    settings = edge_settings(f"127.0.0.1:{local.port}", tmp_path, partitions=2, edge_linger_ms=5)
     log = tmp_path / "edge.log"
     edge = Service("edge", settings, log)
     try:
@@ -205,9 +186,7 @@ async def test_without_consents_the_edge_serves_and_identifies_nobody(
 
             await asyncio.to_thread(local.start)
             await make(settings, "hits")
-            await asyncio.to_thread(
-                wait_until, "the hits come", lambda: metric(edge, "produced_total") == 3
-            )
+            await asyncio.to_thread(wait_until, "the hits come", lambda: edge.metric(PRODUCED) == 3)
             assert "consents is not followed now: Kafka at" in log.read_text()
             anonymous.append(await reader.open(BOB))
 
@@ -224,10 +203,10 @@ async def test_without_consents_the_edge_serves_and_identifies_nobody(
             assert edge.ask("/ready")
             await asyncio.to_thread(local.start)
             await asyncio.to_thread(
-                wait_until, "the rest comes", lambda: metric(edge, "produced_total") == 6
+                wait_until, "the rest comes", lambda: edge.metric(PRODUCED) == 6
             )
-            assert metric(edge, 'withheld_total{kind="open",reason="unknown"}') == 3
-            assert metric(edge, 'withheld_total{kind="open",reason="withdrawn"}') == 2
+            assert edge.metric(WITHHELD + '{kind="open",reason="unknown"}') == 3
+            assert edge.metric(WITHHELD + '{kind="open",reason="withdrawn"}') == 2
         assert await asyncio.to_thread(edge.stop) == 0
         hits = await hits_of(settings)
     finally:

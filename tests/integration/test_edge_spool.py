@@ -14,22 +14,15 @@ import httpx
 import pytest
 
 from mailwake.ids import new_message_id
-from mailwake.keyring import Keyring, new_keyring
+from mailwake.keyring import Keyring
 from mailwake.settings import Settings
 from mailwake.topics_apply import apply_topics
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
-from tests.integration.test_edge import all_hits, asking, edge_settings, pixel
+from tests.edges import all_hits, asking, edge_settings, pixel
 from tests.running import Service, wait_until
 
 READERS = 16
-
-
-@pytest.fixture
-def keyring(tmp_path: Path) -> Keyring:
-    made = new_keyring()
-    made.write(tmp_path / "keys.json")
-    return made
 
 
 class Load:
@@ -68,16 +61,6 @@ class Load:
             else:
                 assert answer.status_code == 200
                 self.answered[mail] += 1
-
-
-def counted(edge: Service, name: str) -> int:
-    """The sum of a metric over its labels."""
-    page = httpx.get(f"http://127.0.0.1:{edge.ops_port}/metrics").text
-    return sum(
-        int(float(line.rpartition(" ")[2]))
-        for line in page.splitlines()
-        if line.startswith((f"{name} ", f"{name}{{"))
-    )
 
 
 async def found(settings: Settings, load: Load) -> Counter[str]:
@@ -120,7 +103,7 @@ async def test_killed_under_load_again_and_again_nothing_answered_is_lost(
     (tmp_path / "edge.state").rename(tmp_path / "next.state")
     with Service("edge", settings, tmp_path / "next.log") as after:
         hits = await found(settings, load)
-        assert counted(after, "mailwake_edge_not_kept_total") == 0
+        assert after.metric("mailwake_edge_not_kept_total") == 0
         assert await asyncio.to_thread(after.stop) == 0
     for mail, count in load.answered.items():
         assert count <= hits[mail] <= load.asked[mail]
@@ -147,12 +130,12 @@ async def test_a_disk_without_room_and_no_kafka_everything_is_answered_and_count
                 await asyncio.sleep(1.5)
             await asyncio.to_thread(local.start)
             await apply_topics(settings)
-            missing = counted(edge, "mailwake_edge_not_kept_total")
+            missing = int(edge.metric("mailwake_edge_not_kept_total"))
             kept = load.asked.total() - missing
             await asyncio.to_thread(
                 wait_until,
                 "what was kept comes",
-                lambda: counted(edge, "mailwake_edge_produced_total") >= kept - READERS,
+                lambda: edge.metric("mailwake_edge_produced_total") >= kept - READERS,
                 60,
             )
             assert await asyncio.to_thread(edge.stop) == 0

@@ -22,7 +22,8 @@ from mailwake.kafka import start_admin, start_producer
 from mailwake.settings import Settings
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
-from tests.following import own_settings, put, until
+from tests.following import put, until
+from tests.installation import own_settings
 
 TOPIC = "preferences"
 

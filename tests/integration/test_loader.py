@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +28,10 @@ from mailwake.contracts import (
 )
 from mailwake.ids import HitStream, event_id, new_message_id, now_ms, partitioner
 from mailwake.kafka import start_producer
-from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings
-from mailwake.topics_apply import apply_topics
 from mailwake.track import TRACK, Track, TrackedSend
 from mailwake_local.clickhouse import LocalClickHouse
+from tests.installation import own_installation
 from tests.running import Service, wait_until
 from tests.topics import lag, read_all, rewind
 from tests.unit.loader.values import BEYOND_2100, NARROWER
@@ -63,26 +61,9 @@ class Table:
         self._client.close()
 
 
-async def made_settings(kafka: str, url: str, **more: Any) -> Settings:
-    """Topics and a database of a test's own, with small and frequent inserts."""
-    name = f"t{uuid.uuid4().hex[:10]}"
-    settings = read_settings(
-        {},
-        kafka_bootstrap=kafka,
-        clickhouse_url=f"{url.rpartition('/')[0]}/{name}",
-        topic_prefix=f"{name}.",
-        partitions=PARTITIONS,
-        loader_seconds=0.1,
-        **more,
-    )
-    await apply_topics(settings)
-    migrate(settings.clickhouse_url)
-    return settings
-
-
 @pytest.fixture
 async def settings(kafka: str, clickhouse: str) -> Settings:
-    return await made_settings(kafka, clickhouse)
+    return await own_installation(kafka, clickhouse, partitions=PARTITIONS)
 
 
 @pytest.fixture
@@ -323,7 +304,7 @@ async def test_bad_values_are_put_aside_and_the_rest_goes_on(
 async def test_sigterm_stores_and_commits_what_was_read(
     kafka: str, clickhouse: str, tmp_path: Path
 ) -> None:
-    settings = replace(await made_settings(kafka, clickhouse), loader_seconds=60)
+    settings = await own_installation(kafka, clickhouse, partitions=PARTITIONS, loader_seconds=60)
     loader, table = Service("loader", settings, tmp_path / "log"), Table(settings)
     try:
         loader.start()
@@ -342,7 +323,8 @@ async def test_sigterm_stores_and_commits_what_was_read(
 async def own(kafka: str, tmp_path: Path) -> AsyncIterator[tuple[LocalClickHouse, Settings]]:
     """A ClickHouse that a test may kill, and settings with small inserts."""
     with LocalClickHouse(tmp_path / "clickhouse") as local:
-        yield local, await made_settings(kafka, local.url, loader_rows=1000)
+        more = {"partitions": PARTITIONS, "loader_rows": 1000}
+        yield local, await own_installation(kafka, local.url, **more)
 
 
 async def test_clickhouse_killed_and_started_again_costs_nothing(
@@ -415,7 +397,7 @@ async def test_two_loaders_share_the_work(
 
 
 async def test_without_clickhouse_it_waits(kafka: str, clickhouse: str, tmp_path: Path) -> None:
-    settings = await made_settings(kafka, clickhouse)
+    settings = await own_installation(kafka, clickhouse, partitions=PARTITIONS)
     away = replace(settings, clickhouse_url="clickhouse://u:hunter2@127.0.0.1:1/none")
     await publish(settings, "events", *event_records([event()]))
     loader = Service("loader", away, tmp_path / "log")

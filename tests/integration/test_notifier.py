@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-import urllib.request
-import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
 from mailwake_local.kafka import LocalKafka
 from tests.following import put
+from tests.installation import own_topics
 from tests.running import Service
 from tests.topics import lag, read_all, rewind
 
@@ -42,11 +41,7 @@ PARTITIONS = 4
 
 @pytest.fixture
 async def settings(kafka: str) -> Settings:
-    made = read_settings(
-        {}, kafka_bootstrap=kafka, topic_prefix=f"n{uuid.uuid4().hex[:8]}.", partitions=PARTITIONS
-    )
-    await apply_topics(made)
-    return made
+    return await own_topics(kafka, partitions=PARTITIONS)
 
 
 def event(stream: ids.HitStream, number: int) -> Event:
@@ -126,13 +121,6 @@ async def alerts(settings: Settings) -> list[Alert]:
     return [ALERT.decode(record.value or b"") for record in await read_all(settings, "alerts")]
 
 
-def metric(service: Service, line: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{service.ops_port}/metrics") as answer:
-        shown = answer.read().decode()
-    (value,) = [each.split()[-1] for each in shown.splitlines() if each.startswith(line + " ")]
-    return float(value)
-
-
 async def test_events_in_alerts_out(settings: Settings, tmp_path: Path) -> None:
     some = events(2000)
     (person,) = [each for each in some if each.first and each.verdict == "human"][:1]
@@ -147,13 +135,11 @@ async def test_events_in_alerts_out(settings: Settings, tmp_path: Path) -> None:
         assert [each for each in once if once[each] > 1] == [
             ids.alert_id(person.event_id, person.tenant, person.user)
         ]
-        assert metric(notifier, "mailwake_notifier_events_total") == 2001
-        assert metric(notifier, 'mailwake_notifier_dropped_total{reason="unreadable"}') == 4
+        assert notifier.metric("mailwake_notifier_events_total") == 2001
+        assert notifier.metric('mailwake_notifier_dropped_total{reason="unreadable"}') == 4
         machines = sum(each.verdict not in PERSON for each in some)
-        assert (
-            metric(notifier, 'mailwake_notifier_dropped_total{reason="not_a_person"}') == machines
-        )
-        assert metric(notifier, "mailwake_committed_at_seconds") == pytest.approx(
+        assert notifier.metric('mailwake_notifier_dropped_total{reason="not_a_person"}') == machines
+        assert notifier.metric("mailwake_committed_at_seconds") == pytest.approx(
             time.time(), abs=60
         )
         assert notifier.ask("/ready")
@@ -234,7 +220,7 @@ async def test_what_was_old_when_it_was_told_rings_no_bell_whenever_it_is_read(
     expected, too_old = told(in_time), told(late) | told(anew)
     with Service("notifier", settings, tmp_path / "log") as notifier:
         await caught_up(settings)
-        shown = metric(notifier, 'mailwake_notifier_dropped_total{reason="too_old"}')
+        shown = notifier.metric('mailwake_notifier_dropped_total{reason="too_old"}')
         assert notifier.stop() == 0
     assert shown == len(too_old)
     assert {alert.alert_id for alert in await alerts(settings)} == expected
@@ -281,7 +267,7 @@ async def test_who_has_switched_alerts_off_gets_none_and_a_replay_says_the_same(
             await caught_up(settings)
             assert {alert.alert_id for alert in await alerts(settings)} == expected, turn
             await switch("u-3", True, ids.now_ms())
-        shown = metric(notifier, 'mailwake_notifier_dropped_total{reason="not_wanted"}')
+        shown = notifier.metric('mailwake_notifier_dropped_total{reason="not_wanted"}')
         assert shown >= len(told(before) | told(after)) - len(expected)
         assert notifier.stop() == 0
 

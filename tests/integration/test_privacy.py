@@ -6,7 +6,6 @@ import asyncio
 import base64
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,12 @@ from mailwake.clickhouse import ClickHouse
 from mailwake.contracts import CONSENT, DISPLAY, EVENT, HIT, NOBODY, Hit
 from mailwake.ids import HitStream, now_ms
 from mailwake.kafka import start_producer
-from mailwake.keyring import new_keyring, read_keyring
-from mailwake.migrate import migrate
-from mailwake.settings import Settings, read_settings
-from mailwake.topics_apply import apply_topics
+from mailwake.keyring import read_keyring
+from mailwake.settings import Settings
 from mailwake.track import TRACK
-from mailwake_api.commands import keys_command
 from mailwake_local.ports import free_port
-from tests.api import Api, json
+from tests.api import Api, json, new_keys
+from tests.installation import own_installation
 from tests.running import Service, running, wait_until
 from tests.topics import lag, read_all, rewind
 
@@ -184,27 +181,19 @@ class World:
 @pytest.fixture(scope="module")
 def world(kafka: str, clickhouse: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("privacy")
-    new_keyring().write(folder / "keys.json")
-    keys_command(["new", str(folder / "api-keys.json")])
-    name = f"p{uuid.uuid4().hex[:10]}"
     port = free_port()
-    settings = read_settings(
-        {},
-        kafka_bootstrap=kafka,
-        clickhouse_url=f"{clickhouse.rpartition('/')[0]}/{name}",
-        topic_prefix=f"{name}.",
-        partitions=2,
-        keyring=folder / "keys.json",
-        api_keys=folder / "api-keys.json",
-        state=folder / "state",
-        edge_port=port,
-        tracking_url=f"http://127.0.0.1:{port}",
-        edge_linger_ms=5,
-        loader_seconds=0.1,
-        join_wait_s=600,
+    settings = asyncio.run(
+        own_installation(
+            kafka,
+            clickhouse,
+            **new_keys(folder),
+            partitions=2,
+            edge_port=port,
+            tracking_url=f"http://127.0.0.1:{port}",
+            edge_linger_ms=5,
+            join_wait_s=600,
+        )
     )
-    asyncio.run(apply_topics(settings))
-    migrate(settings.clickhouse_url)
     made = World(settings, folder)
     services = (made.api, made.edge, made.enricher, made.loader)
     with running(*services):

@@ -8,8 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import urllib.request
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
@@ -24,15 +22,14 @@ from mailwake.contracts import PERSON, Event, Hit, Send
 from mailwake.ids import HitStream, new_message_id, now_ms, partitioner
 from mailwake.kafka import start_producer
 from mailwake.keeping_up import KeepingUp
-from mailwake.migrate import migrate
-from mailwake.settings import Settings, read_settings, to_environ
-from mailwake.topics_apply import apply_topics
+from mailwake.settings import Settings, to_environ
 from mailwake.track import Track
 from mailwake_enricher.archive import Choice
 from mailwake_enricher.confusion import Comparison
 from mailwake_enricher.decide import Rules
 from mailwake_enricher.reclassify import Reclassify
 from mailwake_enricher.rules import read_rules
+from tests.installation import own_installation
 from tests.running import Service, running
 from tests.topics import read_all
 from tests.unit.enricher.values import BROWSER, RULES, hit, run, send
@@ -45,22 +42,14 @@ WINDOW_MS = RULES.repeat_window_ms
 
 
 @pytest.fixture
-async def settings(kafka: str, clickhouse: str, tmp_path: Path) -> Settings:
-    name = f"q{uuid.uuid4().hex[:10]}"
-    made = read_settings(
-        {},
-        kafka_bootstrap=kafka,
-        clickhouse_url=f"{clickhouse.rpartition('/')[0]}/{name}",
-        topic_prefix=f"{name}.",
+async def settings(kafka: str, clickhouse: str) -> Settings:
+    return await own_installation(
+        kafka,
+        clickhouse,
         partitions=PARTITIONS,
-        state=tmp_path / "state",
         repeat_window_s=WINDOW_MS // 1000,
-        loader_seconds=0.1,
         join_wait_s=1,
     )
-    await apply_topics(made)
-    migrate(made.clickhouse_url)
-    return made
 
 
 @pytest.fixture
@@ -166,6 +155,18 @@ class Mails:
         return {key: event for key, event in events.items() if not event.repeat}, tracks
 
 
+async def filled(
+    settings: Settings, sends: int, hits: int, retention_days: int = 180
+) -> tuple[Mails, list[Send]]:
+    """So many sends and hits, of which the services have taken everything."""
+    mails = Mails(settings)
+    made = mails.some_sends(sends, retention_days)
+    await mails.put("sends", made)
+    await mails.put("hits", mails.some_hits(made, hits))
+    await loaded(settings)
+    return mails, made
+
+
 async def loaded(settings: Settings) -> None:
     """Waits until enricher and loader have taken everything."""
     async with KeepingUp(settings, print) as keeping_up:
@@ -251,11 +252,7 @@ def command(settings: Settings, *arguments: str | Path) -> subprocess.CompletedP
 async def test_verdicts_turn_as_the_dry_run_said_and_a_second_run_finds_nothing(
     settings: Settings, services: tuple[Service, Service], rules: Path
 ) -> None:
-    mails = Mails(settings)
-    sends = mails.some_sends(150)
-    await mails.put("sends", sends)
-    await mails.put("hits", mails.some_hits(sends, 500))
-    await loaded(settings)
+    mails, sends = await filled(settings, 150, 500)
     check(settings, mails, RULES)
 
     before = verdicts(settings)
@@ -315,11 +312,7 @@ async def test_verdicts_turn_as_the_dry_run_said_and_a_second_run_finds_nothing(
 async def test_hits_after_the_days_of_their_send_are_not_judged(
     settings: Settings, services: tuple[Service, Service], rules: Path
 ) -> None:
-    mails = Mails(settings)
-    sends = mails.some_sends(40, retention_days=2)
-    await mails.put("sends", sends)
-    await mails.put("hits", mails.some_hits(sends, 200))
-    await loaded(settings)
+    mails, _ = await filled(settings, 40, 200, retention_days=2)
     check(settings, mails, RULES)
     sql = "SELECT uniqExact(message_id), min(retention_days), max(retention_days) FROM sends"
     kept = ask(settings, sql)
@@ -333,11 +326,7 @@ async def test_hits_after_the_days_of_their_send_are_not_judged(
 async def test_hits_that_come_meanwhile_are_neither_lost_nor_contradicted(
     settings: Settings, services: tuple[Service, Service], rules: Path
 ) -> None:
-    mails = Mails(settings)
-    sends = mails.some_sends(100)
-    await mails.put("sends", sends)
-    await mails.put("hits", mails.some_hits(sends, 300))
-    await loaded(settings)
+    mails, sends = await filled(settings, 100, 300)
     mails.now += 6 * 86_400_000
     ended = asyncio.Event()
 
@@ -366,8 +355,7 @@ async def test_hits_that_come_meanwhile_are_neither_lost_nor_contradicted(
         "SELECT count() FROM events FINAL WHERE implied AND NOT repeat",
     )
     assert hits - implied == len(mails.hits)
-    page = f"http://127.0.0.1:{services[0].ops_port}/metrics"
-    said = await asyncio.to_thread(lambda: urllib.request.urlopen(page, timeout=5).read().decode())
+    said = "\n".join(await asyncio.to_thread(services[0].metrics))
     for what in ("applied", "outdated"):
         assert f'mailwake_enricher_reclassified_total{{what="{what}"}}' in said
     # What the enricher has judged meanwhile by its own rules, the next run judges anew.

@@ -31,7 +31,8 @@ from mailwake.settings import Settings
 from mailwake.topics_apply import apply_topics
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
-from tests.following import own_settings, put, standing, until
+from tests.following import put, standing, until
+from tests.installation import own_settings, own_topics
 from tests.topics import read_all
 
 ANNA, BOB = "a" * 32, "b" * 32
@@ -67,9 +68,7 @@ async def registers(settings: Settings, *writes: bool) -> AsyncIterator[list[Reg
 
 @pytest.fixture
 async def settings(kafka: str) -> Settings:
-    made = own_settings(kafka, partitions=4)
-    await apply_topics(made)
-    return made
+    return await own_topics(kafka, partitions=4)
 
 
 async def test_where_nothing_was_written_the_defaults_hold(settings: Settings) -> None:
