@@ -25,7 +25,7 @@ from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
 from tests.edges import all_hits, asking, edge_settings, pixel
 from tests.mmdb import write_mmdb
-from tests.running import Service, wait_until
+from tests.running import Service, wait_until, without_settings
 from tests.topics import read_all
 
 TARGET = "https://example.com/offer?a=1&b=%20"
@@ -289,7 +289,7 @@ def one_line(folder: Path, wrong: dict[str, str]) -> str:
     environ = {"MAILWAKE_KEYRING": str(folder / "keys.json"), "MAILWAKE_EDGE_PORT": "0"} | wrong
     ended = subprocess.run(
         [sys.executable, "-m", "mailwake.cli", "edge"],
-        env={"PATH": os.environ["PATH"], "MAILWAKE_LOG_LEVEL": "error"} | environ,
+        env=without_settings() | {"MAILWAKE_LOG_LEVEL": "error"} | environ,
         capture_output=True,
         text=True,
         timeout=30,
