@@ -223,3 +223,15 @@ class Asking(httpx.AsyncClient):
     async def _look(answer: httpx.Response) -> None:
         await answer.aread()
         openapi.check(answer)
+
+
+def numbers(found: dict[str, Any]) -> list[int]:
+    """The numbers of the messages that were found, in their order."""
+    return [int(each["message_id"], 16) for each in found["messages"]]
+
+
+async def rows(asking: Asking, name: str, **asked: Any) -> list[dict[str, Any]]:
+    """The rows of a report, all of them."""
+    found = await asking.json(f"/v1/reports/{name}", **asked)
+    assert not found["more"]
+    return list(found["rows"])

@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import ipaddress
-import os
-import signal
 import smtplib
 import socket
 import ssl
-import subprocess
-import sys
-import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from mailwake_local.ports import HOST, free_port
 from mailwake_relay.users import new_login, read_users, write_users
+from tests.certificate import make_certificate
 from tests.relaying import NAME, PASSWORD, SENDER, Relay, mail
-from tests.running import wait_until, without_settings
-from tests.smtp_host import Fault, SmtpHost
-
-LOGIN = b"AUTH PLAIN " + b64encode(f"\0{NAME}\0{PASSWORD}".encode())
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    chain, secret = folder / "chain.pem", folder / "key.pem"
-    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return chain, secret
+from tests.running import wait_until
+from tests.smtp_host import SmtpHost
+from tests.wire import Wire
 
 
 @pytest.fixture(scope="module")
@@ -86,48 +44,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
 def relay(running: Relay) -> Relay:
     running.host.reset()
     return running
-
-
-class Wire:
-    """A client that says what it likes."""
-
-    def __init__(self, relay: Relay) -> None:
-        self.socket = socket.create_connection((HOST, relay.settings.relay_port), timeout=20)
-        self.reader = self.socket.makefile("rb")
-        assert self.reader.readline().startswith(b"220 ")
-
-    def say(self, *lines: bytes) -> None:
-        """Sends lines, all at once."""
-        self.socket.sendall(b"".join(line + b"\r\n" for line in lines))
-
-    def answer(self) -> bytes:
-        """The next answer, all its lines."""
-        lines = [self.reader.readline()]
-        while lines[-1][3:4] == b"-":
-            lines.append(self.reader.readline())
-        return b"".join(lines)
-
-    def ask(self, line: bytes) -> bytes:
-        """A command's answer."""
-        self.say(line)
-        return self.answer()
-
-    def log_in(self) -> None:
-        """Greets and logs in."""
-        assert self.ask(b"EHLO client.example").startswith(b"250-")
-        assert self.ask(LOGIN).startswith(b"235 ")
-
-    def begin(self, *recipients: bytes) -> None:
-        """Comes as far as the mail itself."""
-        assert self.ask(b"MAIL FROM:<ben@example.com>").startswith(b"250 2.1.0 ")
-        for each in recipients or (b"anna@example.org",):
-            assert self.ask(b"RCPT TO:<" + each + b">").startswith(b"250 2.1.5 ")
-        assert self.ask(b"DATA").startswith(b"354 ")
-
-    def close(self) -> None:
-        """Hangs up."""
-        self.reader.close()
-        self.socket.close()
 
 
 @pytest.fixture
@@ -347,16 +263,6 @@ def test_users_are_read_anew(relay: Relay) -> None:
     write_users(path, users)
 
 
-def test_a_password_needs_tls_where_it_is_to(tmp_path: Path) -> None:
-    with SmtpHost() as host:
-        relay = Relay(f"{HOST}:{free_port()}", tmp_path, host, relay_plain_auth="never")
-        with relay.service:
-            wire = Wire(relay)
-            assert b"AUTH" not in wire.ask(b"EHLO client.example")
-            assert wire.ask(LOGIN).startswith(b"538 5.7.11 ")
-            wire.close()
-
-
 def test_strangers_keep_no_user_out(relay: Relay) -> None:
     wait_until("nobody is there", lambda: "mailwake_relay_sessions 0.0" in relay.metrics(), 10)
     with contextlib.ExitStack() as open_ones:
@@ -375,121 +281,9 @@ def test_strangers_keep_no_user_out(relay: Relay) -> None:
     wait_until("they are gone", lambda: "mailwake_relay_sessions 0.0" in relay.metrics(), 10)
 
 
-async def test_an_end_in_order_cuts_no_mail_off(tmp_path: Path) -> None:
-    with SmtpHost() as host:
-        relay = Relay(f"{HOST}:{free_port()}", tmp_path, host)
-        relay.service.start()
-        host.faults = [Fault("dot", "hang", taken=True, seconds=2)]
-        idle = Wire(relay)
-        idle.log_in()
-        client = relay.connect()
-        sending = asyncio.create_task(
-            asyncio.to_thread(client.sendmail, SENDER, ["anna@example.org"], mail(1))
-        )
-        await asyncio.to_thread(wait_until, "it is under way", lambda: bool(host.taken), 20)
-        stopping = asyncio.create_task(asyncio.to_thread(relay.service.stop))
-        assert (await asyncio.to_thread(idle.answer)).startswith(b"421 4.3.2 ")
-        assert await sending == {}
-        assert client.docmd("NOOP")[0] == 421
-        assert await stopping == 0
-        client.close()
-        idle.close()
-        assert len(host.taken) == 1
-
-
-async def test_the_next_host_wants_tls_and_a_login(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chain, key = make_certificate(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, key)
-
-    def folder() -> Path:
-        return Path(tempfile.mkdtemp(dir=tmp_path))
-
-    with SmtpHost(tls=context, login=("relay@x", "p/w")) as host:
-        nobody = f"{HOST}:{free_port()}"
-        monkeypatch.setenv("SSL_CERT_FILE", str(chain))
-        for url, code in (
-            (f"smtp+tls://relay%40x:p%2Fw@localhost:{host.port}", 250),
-            (f"smtp://relay%40x:p%2Fw@localhost:{host.port}", 250),
-            (f"smtp+tls://relay%40x:wrong@localhost:{host.port}", 451),
-            (f"smtp+tls://localhost:{host.port}", 451),
-        ):
-            relay = Relay(nobody, folder(), host, relay_next=url)
-            with relay.service:
-                if code == 250:
-                    await relay.asend(mail(1))
-                else:
-                    with pytest.raises(smtplib.SMTPSenderRefused) as caught:
-                        await relay.asend(mail(1))
-                    assert caught.value.smtp_code == 451
-                    assert b"does not take the relay's login" in caught.value.smtp_error
-            assert "p/w" not in relay.service.log.read_text()
-        assert len(host.taken) == 2
-        monkeypatch.delenv("SSL_CERT_FILE")
-        relay = Relay(nobody, folder(), host, relay_next=f"smtp+tls://a:b@localhost:{host.port}")
-        with relay.service, pytest.raises(smtplib.SMTPSenderRefused) as caught:
-            await relay.asend(mail(1))  # its certificate is nobody's we know
-        assert caught.value.smtp_code == 451
-        assert len(host.taken) == 2
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ({"relay_users": Path("nowhere.json")}, "there is no file of users"),
-        ({"relay_certificate": "nowhere.pem"}, "cannot read the certificate"),
-        ({"keyring": Path("nowhere.json")}, "there is no key file"),
-    ],
-)
-def test_what_is_wrong_is_told_in_one_line(
-    tmp_path: Path, wrong: dict[str, object], told: str
-) -> None:
-    with SmtpHost() as host:
-        relay = Relay(f"{HOST}:{free_port()}", tmp_path, host, **wrong)
-        relay.service.start(wait=False)
-        assert relay.service.process is not None
-        assert relay.service.process.wait(30) == 2
-        last = relay.service.log.read_text().splitlines()[-1]
-        assert last.startswith("mailwake relay: ")
-        assert told in last
-
-
 def test_two_relays_do_not_share_a_state(relay: Relay) -> None:
     other = relay.second(relay_port=free_port())
     other.start(wait=False)
     assert other.process is not None
     assert other.process.wait(30) == 2
     assert "another relay keeps its deliveries here" in other.log.read_text()
-
-
-def test_the_sink_keeps_every_mail(tmp_path: Path) -> None:
-    folder = tmp_path / "mail"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mailwake_local.sink", "--folder", str(folder)],
-        stdout=subprocess.PIPE,
-        env=without_settings(),
-    )
-    try:
-        assert process.stdout is not None
-        word, _, address = process.stdout.readline().decode().strip().partition(" ")
-        assert word == "ready"
-        port = int(address.rpartition(":")[2])
-        with smtplib.SMTP(HOST, port, timeout=20) as client:
-            client.sendmail(SENDER, ["anna@example.org", "otto@example.org"], mail(1))
-            client.sendmail(SENDER, ["anna@example.org"], mail(2))
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(20) == 0
-        assert process.stdout.read() == b""
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-    first, second = sorted(folder.iterdir())
-    assert (first.name, second.name) == ("0001-offer-1.eml", "0002-offer-2.eml")
-    assert first.read_bytes() == (
-        b"X-Envelope-From: ben@example.com\r\nX-Envelope-To: anna@example.org\r\n"
-        b"X-Envelope-To: otto@example.org\r\n" + mail(1)
-    )

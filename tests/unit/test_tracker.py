@@ -1,127 +1,34 @@
-"""Instrumented mail: links and pixel differ, nothing else does, and each token tells all."""
+"""Instrumented mail: what is tracked, and what its tokens, its send and its display tell."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import email
-import html
-import quopri
-import re
 import subprocess
 import sys
-from email.message import Message
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mailwake import contracts
 from mailwake.addressing import MAX_RECIPIENTS
 from mailwake.errors import ConfigError, MailwakeError
-from mailwake.hypertext import attribute_value
 from mailwake.ids import reader_of
-from mailwake.keyring import new_keyring
-from mailwake.pieces import MAX_LINKS
-from mailwake.targets import MAX_TARGET
-from mailwake.tracker import Instrumented, Tracker
-
-KEYRING = new_keyring()
-URL = "https://t.example.com"
-TRACKER = Tracker(KEYRING, URL)
-CORPUS = {path.stem: path for path in (Path(__file__).parents[1] / "corpus").glob("*.eml")}
-DEMO = resources.files("mailwake") / "data" / "demo.eml"
-LINK = re.compile(re.escape(URL).encode() + rb"/c/([A-Za-z0-9_-]{60,})")
-PIXEL = re.compile(
-    rb'<img\s+src="' + re.escape(URL).encode() + rb'/o/([A-Za-z0-9_-]+)" width="1" height="1" '
-    rb'alt="" style="border:0;position:absolute;margin-top:-1px"\s*>'
+from mailwake.tracker import Tracker
+from tests.unit.instrumenting import (
+    KEYRING,
+    LINK,
+    PIXEL,
+    TRACKER,
+    URL,
+    assert_only_links_and_pixel_differ,
+    instrument,
+    mail,
+    texts,
 )
 
-
-def instrument(message: bytes, **more: Any) -> Instrumented:
-    return TRACKER.instrument(message, **{"tenant": "acme", "user": "ben"} | more)
-
-
-def mail(
-    body: str | bytes,
-    *head: str,
-    encoding: str = "8bit",
-    charset: str = "utf-8",
-    to: str = "Anna <anna@example.org>",
-) -> bytes:
-    encoded = body if isinstance(body, bytes) else body.encode(charset)
-    if encoding == "quoted-printable":
-        encoded = quopri.encodestring(encoded)
-    elif encoding == "base64":
-        encoded = base64.encodebytes(encoded)
-    fields = [
-        "From: Ben <ben@example.org>",
-        f"To: {to}",
-        f"Content-Type: text/html; charset={charset}",
-        f"Content-Transfer-Encoding: {encoding}",
-        *head,
-    ]
-    return "\n".join([*fields, "", ""]).encode() + encoded
-
-
-def texts(message: bytes, *types: str) -> list[bytes]:
-    """The decoded texts of those types, as the standard library reads them."""
-
-    def leaves(part: Message) -> list[bytes]:
-        if part.get_content_type() in ("multipart/signed", "message/rfc822"):
-            return []
-        if part.is_multipart():
-            return [leaf for child in part.get_payload() for leaf in leaves(child)]  # type: ignore
-        if part.get_content_type() not in types or part.get_filename():
-            return []
-        payload = part.get_payload(decode=True)
-        assert isinstance(payload, bytes)
-        return [payload]
-
-    return leaves(email.message_from_bytes(message))
-
-
-def holes(before: bytes, after: bytes) -> tuple[list[bytes], re.Match[bytes] | None]:
-    """What stands between the tracked addresses, and it in the original."""
-    pieces = LINK.split(after)
-    return pieces, re.fullmatch(rb"(.+?)".join(map(re.escape, pieces[::2])), before, re.S)
-
-
-def assert_only_links_and_pixel_differ(done: Instrumented, codec: str = "utf-8") -> None:
-    """Cuts the tracked addresses and the pixel out, and finds the original around the holes."""
-    both = "text/plain", "text/html"
-    originals, changed = texts(done.original, *both), texts(done.message, *both)
-    assert len(originals) == len(changed)
-    targets: list[str] = []
-    pixels = 0
-    for before, after in zip(originals, changed, strict=True):
-        before = before.replace(b' data-mailwake="off"', b"")
-        pixel = PIXEL.search(after)
-        if pixel:
-            pixels += 1
-            after = after[: pixel.start()] + after[pixel.end() :]
-            token = KEYRING.open(pixel[1].decode())
-            assert (token.kind, token.tenant, token.mode) == ("open", "acme", done.send.mode)
-            assert token.message_id == done.send.message_id
-        pieces, found = holes(before, after)
-        if found is None and pixel:  # of a full line the pixel starts a new one
-            cut = re.sub(rb"\r?\n\Z", b"", after[: pixel.start()])
-            pieces, found = holes(before, cut + after[pixel.start() :])
-        assert found is not None
-        for text, written in zip(pieces[1::2], found.groups(), strict=True):
-            token = KEYRING.open(text.decode())
-            assert token.link == len(targets)
-            assert token.message_id == done.send.message_id
-            assert token.target is not None
-            targets.append(token.target)
-            value = attribute_value(written.decode(codec))
-            assert re.sub(r"[\t\r\n]", "", value).strip() == token.target
-    assert targets == done.send.links
-    assert len(targets) == done.report.links == len(done.display.links)
-    assert pixels == done.report.pixel == done.send.opens
+CORPUS = {path.stem: path for path in (Path(__file__).parents[1] / "corpus").glob("*.eml")}
+DEMO = resources.files("mailwake") / "data" / "demo.eml"
 
 
 def test_a_newsletter_is_tracked_where_it_may_be() -> None:
@@ -288,99 +195,9 @@ def test_a_whole_address_does_not_get_into_a_send(network: str, mode: str) -> No
     assert "113.77" not in str(caught.value)
 
 
-@pytest.mark.parametrize("encoding", ["7bit", "8bit", "quoted-printable", "base64"])
-def test_the_transfer_encoding_is_kept(encoding: str) -> None:
-    body = "<p>Gr&uuml;&szlig;e <a href='https://example.org/?a=1&amp;b=2'>x</a></p></body>\n"
-    done = instrument(mail(body, encoding=encoding))
-    assert f"Content-Transfer-Encoding: {encoding}".encode() in done.message
-    assert done.report.links == 1
-    assert_only_links_and_pixel_differ(done)
-
-
-def test_large_html_has_its_pixel_at_the_top() -> None:
-    small = instrument(mail("<html><body>" + "<p>x</p>\n" * 100 + "</body></html>"))
-    assert b"</p>\n<img src=" in small.message
-    large = instrument(mail("<html><body>" + "<p>x</p>\n" * 13_000 + "</body></html>"))
-    assert b"<body><img src=" in large.message
-    assert any("Gmail clips" in warning for warning in large.report.warnings)
-    assert large.report.html_size > 102 * 1024
-    grown = instrument(
-        mail("<html><body>" + "<a href=http://x/>x</a>\n" * 2_000 + "</body></html>")
-    )
-    assert b"<body><img src=" in grown.message, "the links' growth counts"
-
-
-def test_only_one_pixel_stands_in_a_mail() -> None:
-    part = "--b\nContent-Type: text/html\n\n<body>x</body>\n"
-    head = "From: b@x.org\nTo: a@x.org\nContent-Type: multipart/mixed; boundary=b\n\n"
-    done = instrument((head + part * 3).encode())
-    assert len(PIXEL.findall(done.message)) == 1
-    assert_only_links_and_pixel_differ(done)
-
-
-def test_a_line_that_would_grow_too_long_keeps_its_link() -> None:
-    line = '<a href="https://example.org/">x</a>' + "x" * 700
-    for body in (line, line + "\n<a href=http://y/>y</a>", line.replace("x" * 700, "x " * 475)):
-        done = instrument(mail(body))
-        assert all(len(text) <= 998 for text in done.message.splitlines())
-        assert_only_links_and_pixel_differ(done)
-    assert [link.reason for link in done.report.left] == ["line_too_long"]
-    assert done.report.pixel, "the pixel breaks inside of its tag"
-    assert instrument(mail("x" * 998)).report.warnings == [
-        "there is no room for the pixel: its line is full"
-    ]
-
-
 def test_a_signed_mail_is_warned_of() -> None:
     done = instrument(mail("x", "DKIM-Signature: v=1"))
     assert any("DKIM" in warning for warning in done.report.warnings)
-
-
-@pytest.mark.parametrize(
-    ("href", "reason"),
-    [
-        ("https://example.org/%%UNSUB%%", "placeholder"),
-        ("https://example.org/{% url %}", "placeholder"),
-        ("HTTPS://t.example.com/c/x", None),
-        (f"{URL}/c/x", "ours"),
-        (f"{URL}/about", None),
-        ("https://example.org/Unsubscribe/1", "unsubscribe"),
-        ("ftp://example.org/", "scheme"),
-        ("//example.org/", "scheme"),
-        ("https:example.org", "scheme"),
-        ("https:///example.org", "scheme"),
-        ("javascript:alert(1)//http://x", "scheme"),
-        (" \n https://exam\nple.org/\t", None),
-        ("https://example.org/\x7f", "unreadable"),
-        ("https://example.org/&#0;", "unreadable"),
-        ("https://example.org/" + "x" * (MAX_TARGET - 20), None),
-        ("https://example.org/" + "x" * (MAX_TARGET - 19), "too_long"),
-        ("https://user@example.org:8443/#!/a?b", None),
-        ("https://müller.example/straße?größe=ü#ä", None),
-        ("https://example.org?a,b;c='d'", None),
-    ],
-)
-def test_a_link_is_left_for_a_reason(href: str, reason: str | None) -> None:
-    done = instrument(mail(f'<a href="{href}">x</a>', encoding="base64"))
-    assert [link.reason for link in done.report.left] == ([reason] if reason else [])
-    assert_only_links_and_pixel_differ(done)
-
-
-def test_bytes_that_are_not_of_the_charset_cost_their_own_link_alone() -> None:
-    done = instrument(mail(b"\xff<a href='http://x/\xff'>x</a><a href='http://y/'>\xff</a>"))
-    assert [link.reason for link in done.report.left] == ["unreadable"]
-    assert done.send.links == ["http://y/"]
-    assert done.display.links == ["?"]
-
-
-def test_too_many_links_leave_the_rest() -> None:
-    done = instrument(mail("<a href=http://x/>x</a>\n" * (MAX_LINKS + 10)))
-    assert done.report.links == len(done.send.links) == MAX_LINKS
-    assert {link.reason for link in done.report.left} == {"too_many"}
-    long = "<a href=http://x/" + "y" * 4000 + ">" + "z" * 300 + "</a>\n"
-    done = instrument(mail(long * 200))
-    assert len(contracts.SEND.encode(done.send)) < 900_000
-    assert len(contracts.DISPLAY.encode(done.display)) < 900_000
 
 
 def test_of_many_recipients_a_body_is_tracked_anonymously() -> None:
@@ -432,73 +249,6 @@ def test_a_wrong_tracking_url_is_said(url: str) -> None:
 def test_a_slash_at_the_end_of_the_tracking_url_is_no_matter() -> None:
     done = Tracker(KEYRING, URL + "/").instrument(mail("x"), tenant="acme", user="ben")
     assert PIXEL.search(done.message)
-
-
-hosts = st.sampled_from(["example.org", "müller.example", "a.b:8080", "user@x.org"])
-rests = st.text("abcé/?=&;#%20.,'\"<>+ ()[]@:!~\n", max_size=30)
-words = st.text("abcéü <>&;=\"'\n.-€", max_size=40).map(lambda text: text.replace("<", "&lt;"))
-COMMENT = "<!-- <a href='http://no/'> -->"
-OTHERS = ["<b>", "</p>", COMMENT, "<style>a{}</style>", "<a href='#x'>", "<br/>", "</body>"]
-
-
-@st.composite
-def pages(draw: st.DrawFn) -> str:
-    pieces: list[str] = []
-    for _ in range(draw(st.integers(0, 8))):
-        kind = draw(st.integers(0, 2))
-        if kind == 0:
-            url = html.escape(f"https://{draw(hosts)}/{draw(rests)}")
-            pieces.append(
-                draw(st.sampled_from(['<a href="{}">', "<A x HREF = '{}' >"])).format(url)
-            )
-        elif kind == 1:
-            pieces.append(draw(words))
-        else:
-            pieces.append(draw(st.sampled_from(OTHERS)))
-    return "".join(pieces)
-
-
-@given(
-    pages(),
-    st.sampled_from(["8bit", "quoted-printable", "base64"]),
-    st.sampled_from(["utf-8", "windows-1252", "iso-8859-15", "gb18030"]),
-    st.booleans(),
-)
-def test_of_any_page_only_links_and_pixel_differ(
-    page: str, encoding: str, charset: str, crlf: bool
-) -> None:
-    message = mail(page.encode(charset, "xmlcharrefreplace"), encoding=encoding, charset=charset)
-    if crlf:
-        message = message.replace(b"\n", b"\r\n")
-    done = instrument(message)
-    assert_only_links_and_pixel_differ(done, charset)
-    assert done.message.count(b"\n") == done.message.count(b"\r\n") or not crlf
-    links = page.count('<a href="https://') + page.count("HREF = 'https://")
-    assert done.report.links + len(done.report.left) == links + page.count("<a href='#x'>")
-
-
-HEADS = [
-    b"Content-Type: text/html\n", b"Content-Type: multipart/mixed; boundary=b\n", b"--b\n", b"\n",
-    b"Content-Transfer-Encoding: base64\n", b"Content-Transfer-Encoding: quoted-printable\n",
-    b"Content-Type: text/html; charset=iso-2022-jp\n", b"<a href='http://x/'>", b"=3D", b"=\n",
-    b"To: a@x.org\n", b"\r\n", b"\xff", b"\x1b$B", b"--b--", b"<body>", b"<!--",
-    b"PGEgaHJlZj14Pg==",
-]  # fmt: skip
-
-
-@given(st.lists(st.one_of(st.sampled_from(HEADS), st.binary(max_size=8)), max_size=30))
-@settings(suppress_health_check=[HealthCheck.too_slow])
-def test_hostile_mail_raises_nothing(pieces: list[bytes]) -> None:
-    message = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" + b"".join(pieces)
-    done = instrument(message)
-    if not done.report.links and not done.report.pixel and b"data-mailwake" not in message:
-        assert done.message == message
-
-
-@given(st.binary(max_size=200))
-def test_random_bytes_are_no_mail_or_stay(message: bytes) -> None:
-    with contextlib.suppress(MailwakeError):
-        assert instrument(message).message == message
 
 
 def test_the_demo_mail_is_instrumented() -> None:

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import json
 import random
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from mailwake.contracts import ALERT_READS, new_consent, user_key
@@ -18,27 +16,18 @@ from mailwake_api import stream
 from mailwake_api.app import make_app
 from mailwake_api.bearer import Role
 from mailwake_api.endpoints import ENDPOINTS
+from tests.unit.api.asking import connect
 from tests.unit.api.memory import Memory
 from tests.unit.api.test_feed import alert
 
 READER = "3" * 32
 
 
-@pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(tmp_path)
-
-
 class Client:
     """Somebody who calls."""
 
     def __init__(self, memory: Memory, sub: str, role: Role = "user", tenant: str = "acme") -> None:
-        transport = httpx.ASGITransport(make_app(ENDPOINTS, memory.parts))
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            base_url="http://api.example",
-            headers=memory.authorization(sub, role, tenant),
-        )
+        self._http = connect(memory, headers=memory.authorization(sub, role, tenant))
 
     async def listed(self, status: int = 200, **asked: Any) -> Any:
         answer = await self._http.get("/v1/alerts", params=asked)

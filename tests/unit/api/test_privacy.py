@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,28 +13,18 @@ from hypothesis import strategies as st
 
 from mailwake.contracts import NOBODY, Erasure
 from mailwake.topics import registry
-from mailwake_api.app import make_app
-from mailwake_api.endpoints import ENDPOINTS
 from mailwake_api.erasing import _merge
 from mailwake_api.kept import in_lots
 from mailwake_api.privacy import expiries
+from tests.unit.api.asking import connect
 from tests.unit.api.memory import Memory
 
 DAY_MS = 86_400_000
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(tmp_path)
-
-
-@pytest.fixture
 async def client(memory: Memory) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(make_app(ENDPOINTS, memory.parts))
-    headers = memory.authorization("ada", "admin")
-    async with httpx.AsyncClient(
-        transport=transport, base_url="http://api.example", headers=headers
-    ) as client:
+    async with connect(memory, headers=memory.authorization("ada", "admin")) as client:
         yield client
 
 

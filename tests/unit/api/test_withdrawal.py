@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,23 +12,9 @@ from mailwake.ids import now_ms
 from mailwake.permission import PURPOSES
 from mailwake.tokens import Token
 from mailwake_api import page
-from mailwake_api.app import make_app
-from mailwake_api.endpoints import ENDPOINTS
 from tests.unit.api.memory import Memory
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(tmp_path)
-
-
-@pytest.fixture
-async def client(memory: Memory) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(make_app(ENDPOINTS, memory.parts), raise_app_exceptions=True)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api.example") as client:
-        yield client
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -23,11 +22,6 @@ HERE = {"Origin": "http://127.0.0.1:8026"}
 DANA = Caller("acme", "dana")
 ANY = "0" * 32
 EMPTY = {"next": ""}
-
-
-@pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(tmp_path)
 
 
 @pytest.fixture
