@@ -17,7 +17,7 @@ import pytest
 from mailwake_local.readers import AGENTS
 from tests import axe
 from tests.chromium import Chromium, Page, needs_chromium
-from tests.e2e.test_up import Up, environ
+from tests.e2e.up import Up, environ
 from tests.running import wait_until
 
 pytestmark = needs_chromium

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,8 @@ class World:
 
     def settle(self) -> None:
         """Waits until enricher and loader have taken everything."""
-        time.sleep(0.3)  # the edge gathers what it publishes
+        queued = "mailwake_edge_queued_hits"
+        wait_until("the edge has published all", lambda: self.edge.metric(queued) == 0)
         for group, topics in (
             ("enricher", ("sends", "hits", "removals")),
             ("loader", (*TABLES, "consent_proofs")),

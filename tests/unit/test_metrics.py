@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from mailwake import metrics
-from tests.unit.test_layering import PACKAGES
+from tests.unit.packages import PACKAGES
 
 NAMES = {name for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
 

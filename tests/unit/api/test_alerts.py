@@ -18,7 +18,7 @@ from mailwake_api.bearer import Role
 from mailwake_api.endpoints import ENDPOINTS
 from tests.unit.api.asking import connect
 from tests.unit.api.memory import Memory
-from tests.unit.api.test_feed import alert
+from tests.unit.api.values import alert
 
 READER = "3" * 32
 
@@ -63,6 +63,11 @@ class Listener:
     async def _receive(self) -> Any:
         await self.gone.wait()
         return {"type": "http.disconnect"}
+
+    @property
+    def waits(self) -> bool:
+        """Whether the stream has a second piece, and waits for the first to be taken."""
+        return bool(self._pieces._putters)  # type: ignore[attr-defined]
 
     async def take(self) -> dict[str, str]:
         """The next event; {} at the end."""
@@ -333,7 +338,9 @@ async def listener_pieces(listener: Listener) -> list[dict[str, str]]:
 
 async def test_a_reader_that_takes_nothing_is_told_to_read_again(memory: Memory) -> None:
     async with Listener(memory) as ben:
-        await asyncio.sleep(0.01)  # the stream waits for its first piece to be taken
+        async with asyncio.timeout(5):  # it waits for its first piece to be taken
+            while not ben.waits:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0)
         for number in range(1000):
             memory.bell.ring(alert(number, at=now_ms() + number))
         while (told := await ben.take())["event"] != "resync":

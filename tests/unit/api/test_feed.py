@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,30 +9,11 @@ from hypothesis import strategies as st
 from mailwake.contracts import ALERT, Alert, AlertReads
 from mailwake_api.feed import Feed, Place
 from mailwake_api.reads import Reads
+from tests.unit.api.values import NOW, alert
 
-NOW = 1_767_225_600_000
 KEEP_MS = 1000
 PER_USER = 5
 KEY = b"acme/ben"
-
-
-def alert(number: int, revision: int = 1, at: int = NOW, **more: Any) -> Alert:
-    fields: dict[str, Any] = {
-        "alert_id": f"{number:032x}",
-        "revision": revision,
-        "event_id": f"{number:032x}",
-        "kind": "open",
-        "at": at,
-        "tenant": "acme",
-        "user": "ben",
-        "message_id": "2" * 32,
-        "recipient": 1,
-        "recipient_count": 1,
-        "verdict": "human",
-        "reasons": ["browser"],
-        "recipient_id": "3" * 32,
-    }
-    return Alert(**fields | more)
 
 
 def revised(number: int, revision: int) -> Alert:

@@ -1,53 +1,18 @@
-from __future__ import annotations
+"""A record in, rows and records out: what the processor makes of each."""
 
-from collections.abc import Iterable
+from __future__ import annotations
 
 import msgspec
 import pytest
 
 from mailwake.contracts import EVENT, HIT, SEND, Hit, Send
-from mailwake.ids import new_message_id, partitioner
+from mailwake.ids import new_message_id
 from mailwake.rejects import MAX_REJECT_BYTES
-from mailwake.track import TRACK, Track
-from mailwake_enricher.process import EVENTS_BYTES, Processor, Record, Result
+from mailwake.track import Track
+from mailwake_enricher.process import EVENTS_BYTES, Result
 from mailwake_enricher.waiting import Waiting, may_wait
+from tests.unit.enricher.table import PARTITION, PARTITION_OF, Table
 from tests.unit.enricher.values import MESSAGE, NOW, RULES, hit, send
-
-PARTITIONS = 4
-PARTITION_OF = partitioner(PARTITIONS)
-PARTITION = PARTITION_OF(MESSAGE.encode())
-
-
-class Table:
-    """Rows in memory, as a worker would have them after each record."""
-
-    def __init__(self) -> None:
-        self.rows: dict[bytes, bytes] = {}
-        self.processor = Processor(RULES, PARTITIONS, self.load)
-        self.offset = 0
-
-    def load(self, partition: int, message_ids: Iterable[str]) -> dict[str, Track]:
-        rows = {message_id: self.rows.get(message_id.encode()) for message_id in message_ids}
-        return {
-            message_id: Track() if row is None else TRACK.decode(row)
-            for message_id, row in rows.items()
-        }
-
-    def take(self, topic: str, value: bytes) -> Result:
-        self.offset += 1
-        record = Record(topic, PARTITION, self.offset, MESSAGE.encode(), value)
-        return self.keep(self.processor.process(record))
-
-    def keep(self, result: Result) -> Result:
-        for key, row in result.rows:
-            if row is None:
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = row
-        return result
-
-    def track(self, message_id: str = MESSAGE) -> Track:
-        return TRACK.decode(self.rows[message_id.encode()])
 
 
 def elsewhere() -> str:

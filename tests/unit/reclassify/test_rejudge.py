@@ -17,7 +17,7 @@ from mailwake_enricher.meaning import MARKS
 from mailwake_enricher.reclassify import parts
 from mailwake_enricher.rejudge import Judged, Mail, rejudge
 from mailwake_enricher.taken_over import take_over
-from tests.unit.enricher.test_laws import SENDS, some_hits
+from tests.unit.enricher.drawing import SENDS, some_hits
 from tests.unit.enricher.values import (
     BROWSER,
     MESSAGE,

@@ -271,6 +271,6 @@ async def test_what_does_not_fit_is_a_page_and_no_fault(dana: httpx.AsyncClient,
     ],
 )
 def test_a_link_puts_no_words_into_a_page(asked: dict[str, str], told: str) -> None:
-    assert told_of(asked).endswith(told) or told in told_of(asked)
-    assert "<" not in told_of(asked)
-    assert "password" not in told_of(asked)
+    said = told_of(asked)
+    assert told in said if told else said == ""
+    assert "<" not in said
