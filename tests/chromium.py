@@ -140,7 +140,7 @@ class Page:
         self._browser = browser
         self._target = target
         self._session = session
-        for domain in ("Page", "Network"):
+        for domain in ("Page", "Network", "Log"):
             self._call(f"{domain}.enable")
         self._call(
             "Emulation.setDeviceMetricsOverride",
@@ -162,6 +162,12 @@ class Page:
         """The addresses that were asked for, redirects among them; not the site's icon."""
         asked = (event["request"]["url"] for event in self._events("Network.requestWillBeSent"))
         return [url for url in asked if not url.endswith("/favicon.ico")]
+
+    @property
+    def blocked(self) -> list[str]:
+        """What the browser says of what a page's policy did not let through."""
+        entries = (event["entry"] for event in self._events("Log.entryAdded"))
+        return [entry["text"] for entry in entries if entry["source"] == "security"]
 
     def open(self, url: str) -> None:
         """Goes to an address and waits until the page is loaded, or has failed to."""

@@ -284,6 +284,7 @@ def test_axe_finds_no_serious_fault(
 def test_nothing_was_blocked_and_nothing_came_from_elsewhere(system: System, dana: Page) -> None:
     elsewhere = [url for url in dana.requests if not url.startswith(system.url)]
     assert elsewhere == []
+    assert dana.blocked == []
     log = (system.up.home / "logs" / "api.log").read_text("utf-8")
     assert "/signin/" not in log
     assert "kitchen" not in log

@@ -24,6 +24,7 @@ PIXEL = re.compile(
 
 
 def instrument(message: bytes, **more: Any) -> Instrumented:
+    """What the tracker makes of a mail of Ben's."""
     return TRACKER.instrument(message, **{"tenant": "acme", "user": "ben"} | more)
 
 
@@ -34,6 +35,7 @@ def mail(
     charset: str = "utf-8",
     to: str = "Anna <anna@example.org>",
 ) -> bytes:
+    """A mail of HTML alone, with further header fields."""
     encoded = body if isinstance(body, bytes) else body.encode(charset)
     if encoding == "quoted-printable":
         encoded = quopri.encodestring(encoded)

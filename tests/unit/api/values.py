@@ -10,6 +10,7 @@ NOW = 1_767_225_600_000
 
 
 def alert(number: int, revision: int = 1, at: int = NOW, **more: Any) -> Alert:
+    """An alert of Ben's, by the number that makes its id."""
     fields: dict[str, Any] = {
         "alert_id": f"{number:032x}",
         "revision": revision,
