@@ -23,6 +23,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from mailwake.metrics import (
+    EDGE_NOT_KEPT,
     EDGE_SPOOL_BYTES,
     EDGE_SPOOL_COMMIT_SECONDS,
     EDGE_SPOOL_DAMAGED,
@@ -108,14 +109,10 @@ class Spool:
     it, which a killed process survives and a power cut does not.
     """
 
-    def __init__(
-        self, folder: Folder, *, most_bytes: int, strict: bool, lost: Callable[[int], None]
-    ) -> None:
-        """`lost` is told how many records without a batch a failing disk did not take."""
+    def __init__(self, folder: Folder, *, most_bytes: int, strict: bool) -> None:
         self._folder = folder
         self._most = most_bytes
         self._strict = strict
-        self._lost = lost
         self._thread = ThreadPoolExecutor(1, "spool")
         self._pending: list[_Entry] = []
         self._waiting: list[Callable[[], None]] = []
@@ -150,7 +147,7 @@ class Spool:
 
     @property
     def failed(self) -> int:
-        """How many records that Kafka has not acknowledged the disk did not take."""
+        """How many records that Kafka has not acknowledged are in memory alone."""
         return sum(batch.left for batch in self._open if batch.failed)
 
     @property
@@ -169,16 +166,23 @@ class Spool:
     def append(self, values: Sequence[bytes]) -> Batch:
         """Takes values that are on their way to Kafka at the same time; acknowledge its batch.
 
-        Ask `refuses` first.
+        Only while there is no backlog: positions are acknowledged in the order of appending. While it refuses, the values are in memory alone, and counted as unsafe.
         """
-        batch = Batch(len(values))
+        batch, refused = Batch(len(values)), self.refuses()
         self._open.append(batch)
-        self._append(_Entry(b"".join(map(frame, values)), len(values), batch))
+        if refused is None:
+            self._append(_Entry(b"".join(map(frame, values)), len(values), batch))
+        else:
+            batch.end, batch.failed = self._end, True
+            EDGE_UNSAFE.labels(refused).inc(len(values))
         return batch
 
-    def put_aside(self, values: Sequence[bytes]) -> None:
-        """Takes values that are to be read back. Ask `refuses` first."""
-        self._append(_Entry(b"".join(map(frame, values)), len(values), None))
+    def put_aside(self, values: Sequence[bytes]) -> Refused | None:
+        """Takes values that are to be read back; says why when it does not."""
+        refused = self.refuses()
+        if refused is None:
+            self._append(_Entry(b"".join(map(frame, values)), len(values), None))
+        return refused
 
     def when_safe(self, then: Callable[[], None]) -> None:
         """Calls `then` when all that was appended is safe, or cannot be made so."""
@@ -239,11 +243,10 @@ class Spool:
             log.error("the spool has %s damaged places, which are passed over", parsed.damaged)
         return parsed.values, most - at if last else parsed.used
 
-    def acknowledge(self, batches: Iterable[Batch | None]) -> None:
+    def acknowledge(self, batches: Iterable[Batch]) -> None:
         """Kafka has one record more of each of these (one that stands there twice: two)."""
         for batch in batches:
-            if batch is not None:
-                batch.left -= 1
+            batch.left -= 1
         self._advance()
 
     async def close(self) -> None:
@@ -378,8 +381,7 @@ class Spool:
         """
         aside = [entry for entry in (*job.entries, *self._pending) if entry.batch is None]
         self._pending = [entry for entry in self._pending if entry.batch is not None]
-        if aside:
-            self._lost(sum(entry.count for entry in aside))
+        EDGE_NOT_KEPT.labels("spool_failed").inc(sum(entry.count for entry in aside))
         for entry in job.entries:
             if entry.batch is not None:
                 entry.batch.failed = True
