@@ -34,7 +34,8 @@ from mailwake.metrics import (
     EDGE_SPOOL_READ,
 )
 from mailwake.settings import Settings
-from mailwake_edge.spool import Batch, Spool
+from mailwake_edge.jobs import Batch
+from mailwake_edge.spool import Spool
 
 log = logging.getLogger("mailwake.edge")
 

@@ -18,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -29,6 +28,7 @@ from mailwake.metrics import (
     EDGE_SPOOL_DAMAGED,
     EDGE_UNSAFE,
 )
+from mailwake_edge.jobs import WAIT_S, Batch, Entry, Job
 from mailwake_edge.segments import Folder, Position, frame, parse
 
 log = logging.getLogger("mailwake.edge")
@@ -39,8 +39,6 @@ READ_BYTES = 1024 * 1024
 """So much is read back at once."""
 PAGE_BYTES = 4096
 """So much is passed over where the disk cannot be read."""
-WAIT_S = 2.0
-"""A disk that has not synced for so long is not waited for: the answers go out, and are counted."""
 RETRY_S = 1.0
 """After an error of the disk it is tried again so much later."""
 COMMIT_S = 0.001
@@ -56,52 +54,6 @@ Refused = Literal["spool_full", "spool_failed"]
 """Why the spool keeps nothing now."""
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Records that stand one after the other.
-
-    Attributes:
-        left: how many of them Kafka has not acknowledged.
-        end: the position behind them; None as long as they are not on their way to the disk.
-        failed: whether the disk did not take them, so that they are in memory alone.
-    """
-
-    left: int
-    end: Position | None = None
-    failed: bool = False
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What was appended at once; without a batch it is read back later."""
-
-    data: bytes
-    count: int
-    batch: Batch | None
-
-
-@dataclass(slots=True)
-class _Job:
-    """What is written and synced together.
-
-    Attributes:
-        start: where it goes.
-        data: by segment.
-        waiting: to be called when it is done.
-    """
-
-    start: Position
-    entries: list[_Entry]
-    waiting: list[Callable[[], None]]
-    data: list[tuple[Position, bytes]] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it is not waited for any more."""
-        return time.monotonic() - self.began > WAIT_S
-
-
 class Spool:
     """All calls are made on one event loop; `start` comes first, `close` last.
 
@@ -114,9 +66,9 @@ class Spool:
         self._most = most_bytes
         self._strict = strict
         self._thread = ThreadPoolExecutor(1, "spool")
-        self._pending: list[_Entry] = []
+        self._pending: list[Entry] = []
         self._waiting: list[Callable[[], None]] = []
-        self._job: _Job | None = None
+        self._job: Job | None = None
         self._began = 0.0
         self._starting: asyncio.TimerHandle | None = None
         self._sync_due = False
@@ -166,12 +118,13 @@ class Spool:
     def append(self, values: Sequence[bytes]) -> Batch:
         """Takes values that are on their way to Kafka at the same time; acknowledge its batch.
 
-        Only while there is no backlog: positions are acknowledged in the order of appending. While it refuses, the values are in memory alone, and counted as unsafe.
+        Only while there is no backlog: positions are acknowledged in the order of appending. While
+        it refuses, the values are in memory alone, and counted as unsafe.
         """
         batch, refused = Batch(len(values)), self.refuses()
         self._open.append(batch)
         if refused is None:
-            self._append(_Entry(b"".join(map(frame, values)), len(values), batch))
+            self._append(Entry(b"".join(map(frame, values)), len(values), batch))
         else:
             batch.end, batch.failed = self._end, True
             EDGE_UNSAFE.labels(refused).inc(len(values))
@@ -181,7 +134,7 @@ class Spool:
         """Takes values that are to be read back; says why when it does not."""
         refused = self.refuses()
         if refused is None:
-            self._append(_Entry(b"".join(map(frame, values)), len(values), None))
+            self._append(Entry(b"".join(map(frame, values)), len(values), None))
         return refused
 
     def when_safe(self, then: Callable[[], None]) -> None:
@@ -263,7 +216,7 @@ class Spool:
         self._thread.shutdown()
         self._folder.close()
 
-    def _append(self, entry: _Entry) -> None:
+    def _append(self, entry: Entry) -> None:
         self._pending.append(entry)
         self._start_soon()
 
@@ -279,7 +232,7 @@ class Spool:
 
     def _start(self) -> None:
         self._starting = None
-        job = self._job = _Job(self._end, self._pending, self._waiting)
+        job = self._job = Job(self._end, self._pending, self._waiting)
         self._pending, self._waiting = [], []
         self._began = job.began
         self._place(job)
@@ -304,7 +257,7 @@ class Spool:
                 self._sync_due = True
                 asyncio.get_running_loop().call_later(SYNC_S, self._sync)
 
-    def _place(self, job: _Job) -> None:
+    def _place(self, job: Job) -> None:
         """Says where the entries of a job stand, and gives it the bytes of each segment."""
         (number, start), parts = self._end, list[bytes]()
         at = start
@@ -339,17 +292,17 @@ class Spool:
             self._end = self._written = self._end[0] + 1, 0
         self._changed.set()
 
-    def _write(self, job: _Job) -> None:
+    def _write(self, job: Job) -> None:
         for (number, at), data in job.data:
             if at == 0:
                 self._folder.sync()  # of the segment before
             self._folder.write(number, at, data)
 
-    def _write_and_sync(self, job: _Job) -> None:
+    def _write_and_sync(self, job: Job) -> None:
         self._write(job)
         self._folder.sync()
 
-    def _done(self, job: _Job, error: BaseException | None) -> None:
+    def _done(self, job: Job, error: BaseException | None) -> None:
         """A job has been done, or has not."""
         self._job = None
         if error is None:
@@ -374,7 +327,7 @@ class Spool:
             log.error("the spool cannot be written: %s. Requests are answered all the same", error)
         self._failed_at = time.monotonic()
 
-    def _take_back(self, job: _Job) -> None:
+    def _take_back(self, job: Job) -> None:
         """The disk did not take a job: what has a batch goes on to Kafka from memory.
 
         What stands there of it cannot be known; the next job begins a segment of its own.
@@ -394,7 +347,7 @@ class Spool:
         if self._read is not None and self._read >= job.start:
             self._read = None
 
-    def _give_up(self, job: _Job) -> None:
+    def _give_up(self, job: Job) -> None:
         """Lets the answers go that wait for a disk that does not answer."""
         if self._job is job and job.waiting:
             EDGE_UNSAFE.labels("spool_slow").inc(sum(entry.count for entry in job.entries))

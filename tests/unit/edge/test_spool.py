@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from mailwake.errors import ConfigError
+from mailwake_edge import jobs
 from mailwake_edge import spool as spool_module
+from mailwake_edge.jobs import Batch
 from mailwake_edge.segments import HEAD, Folder, frame, parse
-from mailwake_edge.spool import Batch, Spool
+from mailwake_edge.spool import Spool
 
 VALUES = st.binary(min_size=0, max_size=60).map(lambda data: data.replace(b"\xf5", b"\0"))
 
@@ -266,6 +268,7 @@ async def test_a_disk_that_hangs_holds_up_no_answer_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_module, "WAIT_S", 0.05)
+    monkeypatch.setattr(jobs, "WAIT_S", 0.05)
     sync = Folder.sync
 
     def hang(self: Folder) -> None:
