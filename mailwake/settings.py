@@ -129,10 +129,10 @@ class Settings:
         networks,
         "Networks of the proxies whose X-Forwarded-For is believed.",
     )
-    asn_file: str = setting(
+    asn_file: Path | None = setting(
         "MAILWAKE_ASN_FILE",
         "",
-        str.strip,
+        path_or_none,
         "The file that tells the edge whose network an address is in (MaxMind format, such as "
         "GeoLite2-ASN, DB-IP or IPinfo); read again when it changes. Empty is none.",
     )

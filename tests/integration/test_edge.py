@@ -96,7 +96,7 @@ async def test_hits_tell_whose_network_they_come_from(
 ) -> None:
     """By the operator's file, also when it is broken for a while and when it is a new one."""
     asn_file = write_mmdb(tmp_path / "asn.mmdb", {"127.0.0.0/8": {"asn": "AS64500"}})
-    settings = edge_settings(kafka, tmp_path, asn_file=str(asn_file))
+    settings = edge_settings(kafka, tmp_path, asn_file=asn_file)
     await apply_topics(settings)
     log = tmp_path / "edge.log"
     with Service("edge", settings, log) as edge:

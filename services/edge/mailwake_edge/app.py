@@ -108,27 +108,30 @@ class Edge:
             await self._rest(scope, receive, send)
             return
         method = scope["method"]
-        start, body = self._answer(kind, method, scope)
-        if self._safe is not None:
-            await self._safe
+        (start, body), safe = self._answer(kind, method, scope)
+        if safe is not None:
+            await safe
         await send(start)
         await send(NO_BODY if method == "HEAD" else body)
 
-    def _answer(self, kind: Kind, method: str, scope: Scope) -> Answer:
+    def _answer(self, kind: Kind, method: str, scope: Scope) -> tuple[Answer, Safe | None]:
+        """The answer, and what it has to wait for."""
         if method != "GET" and method != "HEAD":
             EDGE_REFUSED.labels(kind, "method").inc()
-            return NOT_ALLOWED
-        token = self._token("click", scope["path"]) if kind == "click" else None
-        if kind == "click" and (token is None or token.target is None):
-            return NO_LINK
+            return NOT_ALLOWED, None
+        if kind == "open":
+            self._pixels.append(scope)
+            answer = PIXEL
+        else:
+            token = self._token("click", scope["path"])
+            if token is None or token.target is None:
+                return NO_LINK, None
+            self._clicks.append((token, scope))
+            answer = redirect(token.target)
         if self._safe is None:
             self._safe = Safe(self._make_hits)
             asyncio.get_running_loop().call_soon(self._make_hits)
-        if token is None or token.target is None:
-            self._pixels.append(scope)
-            return PIXEL
-        self._clicks.append((token, scope))
-        return redirect(token.target)
+        return answer, self._safe
 
     def _make_hits(self) -> None:
         """Makes the hits of the requests that came in one turn, and hands them on."""

@@ -7,7 +7,6 @@ import asyncio
 import gc
 import logging
 from functools import partial
-from pathlib import Path
 
 import uvloop
 from aiokafka import AIOKafkaProducer
@@ -15,7 +14,6 @@ from aiokafka import AIOKafkaProducer
 from mailwake.http_server import configure, listen
 from mailwake.kafka import require_topics, start_producer
 from mailwake.keyring import read_keyring
-from mailwake.metrics import EDGE_NOT_KEPT
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
 from mailwake_edge.app import Edge, rest
@@ -38,13 +36,12 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     it is ready, and hits are kept without what identifies anybody until the consents are known.
     """
     keyring = read_keyring(settings.keyring)
-    asn_file = AsnFile(Path(settings.asn_file).expanduser()) if settings.asn_file else None
+    asn_file = AsnFile(settings.asn_file) if settings.asn_file else None
     listener = listen("edge", settings.edge_host, settings.edge_port)
     spool = Spool(
-        Folder(Path(settings.state).expanduser() / "spool"),
+        Folder(settings.state / "spool"),
         most_bytes=settings.edge_spool_mb * 1024 * 1024,
         strict=settings.edge_durability == "strict",
-        lost=EDGE_NOT_KEPT.labels("spool_failed").inc,
     )
     publisher = Publisher(settings, partial(connect, settings), spool)
     withdrawn = Withdrawn(settings)

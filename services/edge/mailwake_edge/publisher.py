@@ -32,10 +32,10 @@ from mailwake.metrics import (
     EDGE_QUEUED,
     EDGE_SPOOL_DAMAGED,
     EDGE_SPOOL_READ,
-    EDGE_UNSAFE,
 )
 from mailwake.settings import Settings
-from mailwake_edge.spool import Batch, Spool
+from mailwake_edge.jobs import Batch
+from mailwake_edge.spool import Spool
 
 log = logging.getLogger("mailwake.edge")
 
@@ -66,7 +66,7 @@ class Producer(Protocol):
         """Ends when what was sent is acknowledged."""
 
 
-_Held = tuple[str, int, bytes, Batch | None]
+_Held = tuple[str, int, bytes, Batch]
 """A hit that waits: message_id, when it was seen, the hit as JSON, and its place in the spool."""
 
 
@@ -110,7 +110,6 @@ class Publisher:
         self._spool = spool
         self._reading = False
         self._held = 0
-        self._unsafe = 0  # of those, how many were never given to the spool
         self._inbox: list[_Held] = []
         self._lanes: list[_Lane] = []
         self._partitions = 0
@@ -141,27 +140,19 @@ class Publisher:
         self._spool.when_safe(then)
 
     def _take(self, hits: Sequence[Hit], values: list[bytes]) -> None:
-        refused = self._spool.refuses()
-        room = self._most - self._held
-        if refused is None and (self._reading or len(values) > room):
-            self._spool.put_aside(values)
-            if not self._reading:
+        # What stands in the spool alone goes first.
+        room = 0 if self._reading else self._most - self._held
+        if len(values) > room:
+            refused = self._spool.put_aside(values)
+            if refused is None:
                 self._read_back()
-            return
-        if refused is not None:
-            kept = 0 if self._reading else min(room, len(values))
-            EDGE_NOT_KEPT.labels(refused).inc(len(values) - kept)
-            EDGE_UNSAFE.labels(refused).inc(kept)
-            self._unsafe += kept
-            hits, values, batch = hits[:kept], values[:kept], None
-        else:
+                return
+            EDGE_NOT_KEPT.labels(refused).inc(len(values) - room)
+            hits, values = hits[:room], values[:room]
+        if values:
             batch = self._spool.append(values)
-        self._hold(
-            [
-                (hit.message_id, hit.at, value, batch)
-                for hit, value in zip(hits, values, strict=True)
-            ]
-        )
+            pairs = zip(hits, values, strict=True)
+            self._hold([(hit.message_id, hit.at, value, batch) for hit, value in pairs])
 
     def _hold(self, held: list[_Held]) -> None:
         self._held += len(held)
@@ -170,8 +161,9 @@ class Publisher:
             self._deal_later()
 
     def _read_back(self) -> None:
-        self._reading = True
-        self._spawn(self._read_all_back())
+        if not self._reading:
+            self._reading = True
+            self._spawn(self._read_all_back())
 
     async def _read_all_back(self) -> None:
         """Takes what stands in the spool alone into memory, as there is room."""
@@ -213,7 +205,7 @@ class Publisher:
         if self._producer:
             await stop_client(self._producer, within_s=_CLOSE_S)
         await self._spool.close()
-        lost = self._unsafe + self._spool.failed
+        lost = self._spool.failed
         if self._held > lost or self._reading:
             log.warning("ended with hits that Kafka had not acknowledged; they wait in the spool")
         if lost:
@@ -293,9 +285,7 @@ class Publisher:
                 EDGE_PRODUCE_SECONDS.observe(max(0, now_ms() - hits[0][1]) / 1000)
                 break
         self._held -= len(hits)
-        batches = [batch for _, _, _, batch in hits]
-        self._unsafe -= batches.count(None)
-        self._spool.acknowledge(batches)
+        self._spool.acknowledge([batch for _, _, _, batch in hits])
 
     async def _publish_halves(self, partition: int, hits: list[_Held]) -> None:
         middle = len(hits) // 2

@@ -18,16 +18,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeVar
 
 from mailwake.metrics import (
+    EDGE_NOT_KEPT,
     EDGE_SPOOL_BYTES,
     EDGE_SPOOL_COMMIT_SECONDS,
     EDGE_SPOOL_DAMAGED,
     EDGE_UNSAFE,
 )
+from mailwake_edge.jobs import WAIT_S, Batch, Entry, Job
 from mailwake_edge.segments import Folder, Position, frame, parse
 
 log = logging.getLogger("mailwake.edge")
@@ -38,8 +39,6 @@ READ_BYTES = 1024 * 1024
 """So much is read back at once."""
 PAGE_BYTES = 4096
 """So much is passed over where the disk cannot be read."""
-WAIT_S = 2.0
-"""A disk that has not synced for so long is not waited for: the answers go out, and are counted."""
 RETRY_S = 1.0
 """After an error of the disk it is tried again so much later."""
 COMMIT_S = 0.001
@@ -55,52 +54,6 @@ Refused = Literal["spool_full", "spool_failed"]
 """Why the spool keeps nothing now."""
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Records that stand one after the other.
-
-    Attributes:
-        left: how many of them Kafka has not acknowledged.
-        end: the position behind them; None as long as they are not on their way to the disk.
-        failed: whether the disk did not take them, so that they are in memory alone.
-    """
-
-    left: int
-    end: Position | None = None
-    failed: bool = False
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What was appended at once; without a batch it is read back later."""
-
-    data: bytes
-    count: int
-    batch: Batch | None
-
-
-@dataclass(slots=True)
-class _Job:
-    """What is written and synced together.
-
-    Attributes:
-        start: where it goes.
-        data: by segment.
-        waiting: to be called when it is done.
-    """
-
-    start: Position
-    entries: list[_Entry]
-    waiting: list[Callable[[], None]]
-    data: list[tuple[Position, bytes]] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it is not waited for any more."""
-        return time.monotonic() - self.began > WAIT_S
-
-
 class Spool:
     """All calls are made on one event loop; `start` comes first, `close` last.
 
@@ -108,18 +61,14 @@ class Spool:
     it, which a killed process survives and a power cut does not.
     """
 
-    def __init__(
-        self, folder: Folder, *, most_bytes: int, strict: bool, lost: Callable[[int], None]
-    ) -> None:
-        """`lost` is told how many records without a batch a failing disk did not take."""
+    def __init__(self, folder: Folder, *, most_bytes: int, strict: bool) -> None:
         self._folder = folder
         self._most = most_bytes
         self._strict = strict
-        self._lost = lost
         self._thread = ThreadPoolExecutor(1, "spool")
-        self._pending: list[_Entry] = []
+        self._pending: list[Entry] = []
         self._waiting: list[Callable[[], None]] = []
-        self._job: _Job | None = None
+        self._job: Job | None = None
         self._began = 0.0
         self._starting: asyncio.TimerHandle | None = None
         self._sync_due = False
@@ -150,7 +99,7 @@ class Spool:
 
     @property
     def failed(self) -> int:
-        """How many records that Kafka has not acknowledged the disk did not take."""
+        """How many records that Kafka has not acknowledged are in memory alone."""
         return sum(batch.left for batch in self._open if batch.failed)
 
     @property
@@ -169,16 +118,24 @@ class Spool:
     def append(self, values: Sequence[bytes]) -> Batch:
         """Takes values that are on their way to Kafka at the same time; acknowledge its batch.
 
-        Ask `refuses` first.
+        Only while there is no backlog: positions are acknowledged in the order of appending. While
+        it refuses, the values are in memory alone, and counted as unsafe.
         """
-        batch = Batch(len(values))
+        batch, refused = Batch(len(values)), self.refuses()
         self._open.append(batch)
-        self._append(_Entry(b"".join(map(frame, values)), len(values), batch))
+        if refused is None:
+            self._append(Entry(b"".join(map(frame, values)), len(values), batch))
+        else:
+            batch.end, batch.failed = self._end, True
+            EDGE_UNSAFE.labels(refused).inc(len(values))
         return batch
 
-    def put_aside(self, values: Sequence[bytes]) -> None:
-        """Takes values that are to be read back. Ask `refuses` first."""
-        self._append(_Entry(b"".join(map(frame, values)), len(values), None))
+    def put_aside(self, values: Sequence[bytes]) -> Refused | None:
+        """Takes values that are to be read back; says why when it does not."""
+        refused = self.refuses()
+        if refused is None:
+            self._append(Entry(b"".join(map(frame, values)), len(values), None))
+        return refused
 
     def when_safe(self, then: Callable[[], None]) -> None:
         """Calls `then` when all that was appended is safe, or cannot be made so."""
@@ -239,11 +196,10 @@ class Spool:
             log.error("the spool has %s damaged places, which are passed over", parsed.damaged)
         return parsed.values, most - at if last else parsed.used
 
-    def acknowledge(self, batches: Iterable[Batch | None]) -> None:
+    def acknowledge(self, batches: Iterable[Batch]) -> None:
         """Kafka has one record more of each of these (one that stands there twice: two)."""
         for batch in batches:
-            if batch is not None:
-                batch.left -= 1
+            batch.left -= 1
         self._advance()
 
     async def close(self) -> None:
@@ -260,7 +216,7 @@ class Spool:
         self._thread.shutdown()
         self._folder.close()
 
-    def _append(self, entry: _Entry) -> None:
+    def _append(self, entry: Entry) -> None:
         self._pending.append(entry)
         self._start_soon()
 
@@ -276,7 +232,7 @@ class Spool:
 
     def _start(self) -> None:
         self._starting = None
-        job = self._job = _Job(self._end, self._pending, self._waiting)
+        job = self._job = Job(self._end, self._pending, self._waiting)
         self._pending, self._waiting = [], []
         self._began = job.began
         self._place(job)
@@ -301,7 +257,7 @@ class Spool:
                 self._sync_due = True
                 asyncio.get_running_loop().call_later(SYNC_S, self._sync)
 
-    def _place(self, job: _Job) -> None:
+    def _place(self, job: Job) -> None:
         """Says where the entries of a job stand, and gives it the bytes of each segment."""
         (number, start), parts = self._end, list[bytes]()
         at = start
@@ -336,17 +292,17 @@ class Spool:
             self._end = self._written = self._end[0] + 1, 0
         self._changed.set()
 
-    def _write(self, job: _Job) -> None:
+    def _write(self, job: Job) -> None:
         for (number, at), data in job.data:
             if at == 0:
                 self._folder.sync()  # of the segment before
             self._folder.write(number, at, data)
 
-    def _write_and_sync(self, job: _Job) -> None:
+    def _write_and_sync(self, job: Job) -> None:
         self._write(job)
         self._folder.sync()
 
-    def _done(self, job: _Job, error: BaseException | None) -> None:
+    def _done(self, job: Job, error: BaseException | None) -> None:
         """A job has been done, or has not."""
         self._job = None
         if error is None:
@@ -371,15 +327,14 @@ class Spool:
             log.error("the spool cannot be written: %s. Requests are answered all the same", error)
         self._failed_at = time.monotonic()
 
-    def _take_back(self, job: _Job) -> None:
+    def _take_back(self, job: Job) -> None:
         """The disk did not take a job: what has a batch goes on to Kafka from memory.
 
         What stands there of it cannot be known; the next job begins a segment of its own.
         """
         aside = [entry for entry in (*job.entries, *self._pending) if entry.batch is None]
         self._pending = [entry for entry in self._pending if entry.batch is not None]
-        if aside:
-            self._lost(sum(entry.count for entry in aside))
+        EDGE_NOT_KEPT.labels("spool_failed").inc(sum(entry.count for entry in aside))
         for entry in job.entries:
             if entry.batch is not None:
                 entry.batch.failed = True
@@ -392,7 +347,7 @@ class Spool:
         if self._read is not None and self._read >= job.start:
             self._read = None
 
-    def _give_up(self, job: _Job) -> None:
+    def _give_up(self, job: Job) -> None:
         """Lets the answers go that wait for a disk that does not answer."""
         if self._job is job and job.waiting:
             EDGE_UNSAFE.labels("spool_slow").inc(sum(entry.count for entry in job.entries))

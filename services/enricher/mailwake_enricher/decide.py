@@ -9,34 +9,24 @@ the end, as long as hits are not later than the track remembers (docs/decisions/
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-from msgspec.structs import replace
-
-from mailwake.contracts import RETENTION_DAYS, Event, Hit, Kind, Mode, Removal, Send
-from mailwake.ids import event_id, message_time
-from mailwake.track import Mark, Track, TrackedSend
+from mailwake.contracts import RETENTION_DAYS, Hit, Mode, Removal, Send
+from mailwake.ids import message_time
+from mailwake.track import Track, TrackedSend
 from mailwake_enricher.company import note_company, note_itself
-from mailwake_enricher.marks import hit_id_of, insert_mark, make_mark
+from mailwake_enricher.marks import insert_mark, make_mark
 from mailwake_enricher.meaning import (
     LEAST,
     begin,
-    judge,
     remembered_since,
     settle,
     settle_mark,
     weigh,
     weigh_alone,
 )
-from mailwake_enricher.rules import Judgement, RuleSet, packaged_rules
+from mailwake_enricher.rules import RuleSet, packaged_rules
 from mailwake_enricher.seen import LAST, see
-from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, TOLD, WITHHELD
-
-DropReason = Literal["duplicate", "erased", "not_tracked", "repeat", "too_late"]
-"""Why a hit gave no event."""
-
-UnmatchedReason = Literal["no_send", "waiting_full"]
-"""Why a hit went to `hits.unmatched` (its header `mailwake-reason`)."""
+from mailwake_enricher.telling import Outcome, Teller
 
 WAITING_HITS = 64
 WAITING_CHARS = 65_536
@@ -61,22 +51,6 @@ class Rules:
     join_wait_ms: int
     keep_ms: int
     meaning: RuleSet = field(default_factory=packaged_rules)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of a record's sends and hits beside the changed tracks.
-
-    Attributes:
-        events: some in several revisions, in their order, where `revised` says so.
-        mismatched: waiting hits whose tenant is not their send's.
-    """
-
-    events: list[Event] = field(default_factory=list)
-    drops: list[DropReason] = field(default_factory=list)
-    unmatched: list[tuple[Hit, UnmatchedReason]] = field(default_factory=list)
-    mismatched: list[Hit] = field(default_factory=list)
-    revised: bool = False
 
 
 def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
@@ -111,7 +85,8 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
     if joining:
         first = track.hits - len(joining) + 1
         joined = Outcome(drops=outcome.drops, mismatched=outcome.mismatched)
-        for came, hit in sorted(enumerate(joining, first), key=lambda each: hit_order(each[1])):
+        in_time = sorted(enumerate(joining, first), key=lambda each: (each[1].at, each[1].hit_id))
+        for came, hit in in_time:
             join_send(track, tracked, hit, came, rules, joined)
         outcome.events += {event.event_id: event for event in joined.events}.values()
     return True
@@ -125,14 +100,15 @@ def take_hit(track: Track, hit: Hit, rules: Rules, outcome: Outcome) -> bool:
     if _is_late(hit, track.send, rules):
         outcome.drops.append("too_late")
         return False
-    if hit.replayed and track.send is None and not _has_room(track, hit):
+    full = track.send is None and not _has_room(track, hit)
+    if full and hit.replayed:
         # It goes back to where it came from, and must not count as seen when it comes again.
         outcome.unmatched.append((hit, "waiting_full"))
         return False
     if not see(track.seen, hit.hit_id, hit.at, replayed=hit.replayed):
         outcome.drops.append("duplicate")
         return False
-    if track.send is None and not _has_room(track, hit):
+    if full:
         outcome.unmatched.append((hit, "waiting_full"))
         return True
     track.hits += 1
@@ -191,11 +167,6 @@ def is_over(track: Track, now: int, rules: Rules) -> bool:
     return not track.waiting and last + rules.keep_ms <= now
 
 
-def hit_order(hit: Hit) -> tuple[int, str]:
-    """What hits are sorted by: their time, of the same time their ids."""
-    return hit.at, hit.hit_id
-
-
 def join_send(
     track: Track, send: TrackedSend, hit: Hit, came: int, rules: Rules, outcome: Outcome
 ) -> None:
@@ -224,28 +195,24 @@ def join_send(
     texts = [] if late else track.texts
     new = make_mark(texts, hit, mode, came)
     note_itself(texts, new, send, meaning)
-    revision = track.hits - came + 1
+    teller = Teller(outcome, texts, send, hit.message_id, track.hits, meaning)
     if late:
-        judgement = weigh_alone(track, texts, new, (), send, meaning, window)
-        _tell_new(outcome, texts, send, hit, new, revision, judgement, meaning.version)
+        teller.tell(new, hit.hit_id, weigh_alone(track, texts, new, (), send, meaning, window))
         settle_mark(track, texts, new, send, meaning)
         return
     insert_mark(track, new)
     told = [mark.state for mark in marks]
     added = len(marks) > 1 and note_company(track, new, send, meaning)
     if new is marks[-1] and not added:
-        judgement = weigh_alone(track, texts, new, marks, send, meaning, window)
-        _tell_new(outcome, texts, send, hit, new, revision, judgement, meaning.version)
+        teller.tell(new, hit.hit_id, weigh_alone(track, texts, new, marks, send, meaning, window))
     else:
         weighed = weigh(track, new, send, meaning, window)
         for mark, was, (state, judgement) in zip(marks, told, weighed, strict=True):
             mark.state = state
             if mark is new:
-                _tell_new(outcome, texts, send, hit, new, revision, judgement, meaning.version)
+                teller.tell(new, hit.hit_id, judgement)
             elif state != was:
-                again = track.hits - mark.came + 1
-                message_id = hit.message_id
-                _tell_again(outcome, texts, send, message_id, mark, was, again, judgement, meaning)
+                teller.tell_again(mark, was, judgement)
     if len(marks) > LEAST:
         settle(track, since, send, meaning, window)
 
@@ -267,114 +234,4 @@ def _has_room(track: Track, hit: Hit) -> bool:
     chars = sum(len(waiting.target or "") for waiting in track.waiting)
     return len(track.waiting) < WAITING_HITS and (
         chars + len(hit.target or "") <= WAITING_CHARS or not track.waiting
-    )
-
-
-def _tell_new(
-    outcome: Outcome,
-    texts: list[str],
-    send: TrackedSend,
-    hit: Hit,
-    mark: Mark,
-    revision: int,
-    judgement: Judgement,
-    version: int,
-) -> None:
-    """Tells the events of a new mark; of a repeat there are none.
-
-    Of a hit that waited while others came, what counts for nothing is told as well: had its send
-    come sooner, it may have counted before the others came.
-    """
-    state, waited = mark.state, revision > 1
-    if state & REPEAT and not waited:
-        outcome.drops.append("repeat")
-        return
-    mark.told = True
-    event = _event(texts, send, hit.message_id, hit.hit_id, mark, revision, judgement, version)
-    outcome.events.append(event)
-    if state & IMPLIES or (waited and mark.link >= 0 and send.opens):
-        outcome.events.append(_implied(event, state, judgement))
-
-
-def _tell_again(
-    outcome: Outcome,
-    texts: list[str],
-    send: TrackedSend,
-    message_id: str,
-    mark: Mark,
-    was: int,
-    revision: int,
-    judgement: Judgement,
-    rules: RuleSet,
-) -> None:
-    """Tells those events of a mark again that are others than they were in the state it had."""
-    outcome.revised = True
-    otherwise = judgement != judge(texts, mark, was, rules)[1]
-    state, hit_id = mark.state, hit_id_of(texts, mark)
-    event = _event(texts, send, message_id, hit_id, mark, revision, judgement, rules.version)
-    tells = otherwise or (was ^ state) & TOLD
-    if tells if mark.told else not state & REPEAT:
-        mark.told = True
-        outcome.events.append(event)
-    if (was ^ state) & IMPLIES or (state & IMPLIES and otherwise):
-        outcome.events.append(_implied(event, state, judgement))
-
-
-def _event(
-    texts: list[str],
-    send: TrackedSend,
-    message_id: str,
-    hit_id: str,
-    mark: Mark,
-    revision: int,
-    judgement: Judgement,
-    version: int,
-) -> Event:
-    """The event of a mark."""
-    state, link = mark.state, mark.link
-    kind: Kind = "open" if link < 0 else "click"
-    anonymous, forward = bool(mark.flags & WITHHELD), bool(state & FORWARD)
-    return Event(
-        event_id(hit_id, kind),
-        revision,
-        hit_id,
-        kind,
-        mark.at,
-        send.tenant,
-        send.user,
-        message_id,
-        mark.recipient,
-        send.recipient_count,
-        "anonymous" if anonymous else "identified",
-        judgement.verdict,
-        judgement.told,
-        bool(state & FIRST),
-        send.sent_at,
-        None if anonymous or forward else send.recipient_id,
-        None if link < 0 else link,
-        None if link < 0 else texts[mark.target],
-        texts[mark.network],
-        texts[mark.agent],
-        send.tag,
-        judgement.score,
-        version,
-        bool(state & REPEAT),
-        False,
-        forward,
-    )
-
-
-def _implied(click: Event, state: int, judgement: Judgement) -> Event:
-    """The open that a click implies; where it does not, or no more, one that counts for nothing."""
-    wanted = bool(state & IMPLIES)
-    return replace(
-        click,
-        event_id=event_id(click.hit_id, "open"),
-        kind="open",
-        reasons=["implied_by_click", *judgement.told],
-        first=wanted,
-        link=None,
-        target=None,
-        repeat=not wanted,
-        implied=True,
     )

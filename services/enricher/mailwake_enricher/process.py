@@ -16,18 +16,9 @@ from mailwake.contracts import EVENT, HIT, REMOVAL, SEND, Event, Hit, Send
 from mailwake.ids import partitions_of
 from mailwake.rejects import Headers, reject
 from mailwake.track import RECLASSIFIED, TRACK, Track
-from mailwake_enricher.decide import (
-    DropReason,
-    Outcome,
-    Rules,
-    UnmatchedReason,
-    is_due,
-    is_over,
-    take_hit,
-    take_removal,
-    take_send,
-)
+from mailwake_enricher.decide import Rules, is_due, is_over, take_hit, take_removal, take_send
 from mailwake_enricher.taken_over import TakeOver, take_over
+from mailwake_enricher.telling import DropReason, Outcome, UnmatchedReason
 
 EVENTS_BYTES = 256 * 1024
 """How large a record of several events may be; more are split."""

@@ -16,8 +16,9 @@ from msgspec.structs import fields, replace
 from mailwake.contracts import Event, Hit, Kind, Send
 from mailwake.ids import event_id
 from mailwake.track import Track
-from mailwake_enricher.decide import Outcome, Rules, take_hit, take_send
+from mailwake_enricher.decide import Rules, take_hit, take_send
 from mailwake_enricher.marks import hit_id_of
+from mailwake_enricher.telling import Outcome
 
 COUNTS = (
     *("opens", "clicks", "machine_opens", "machine_clicks", "repeats", "forwards"),

@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec.structs import fields
 
 from mailwake.track import Reclassified, Track
-from mailwake_enricher.decide import Outcome
+from mailwake_enricher.telling import Outcome
 
 TakeOver = Literal["applied", "outdated", "unreadable"]
 """What became of a record that holds a mail judged anew."""

@@ -28,7 +28,6 @@ from prometheus_client import REGISTRY
 from mailwake.contracts import HIT, Hit
 from mailwake.errors import UnavailableError
 from mailwake.ids import HitStream, new_message_id, partitioner
-from mailwake.metrics import EDGE_NOT_KEPT
 from mailwake.settings import Settings, read_settings
 from mailwake_edge import publisher as publisher_module
 from mailwake_edge import spool as spool_module
@@ -166,7 +165,6 @@ def make(kafka: Kafka, folder: Path, **more: object) -> Publisher:
         Folder(folder / "spool"),
         most_bytes=given.edge_spool_mb << 20,
         strict=given.edge_durability == "strict",
-        lost=EDGE_NOT_KEPT.labels("spool_failed").inc,
     )
     return Publisher(given, kafka.connect, spool)
 

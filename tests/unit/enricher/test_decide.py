@@ -13,7 +13,6 @@ from mailwake.ids import HitStream, event_id, message_id_of, message_time
 from mailwake.track import TRACK, Track
 from mailwake_enricher.decide import (
     WAITING_HITS,
-    Outcome,
     Rules,
     due_at,
     is_due,
@@ -22,6 +21,7 @@ from mailwake_enricher.decide import (
     take_send,
 )
 from mailwake_enricher.meaning import READERS_KEPT
+from mailwake_enricher.telling import Outcome
 from tests.unit.enricher import values
 from tests.unit.enricher.values import BROWSER, MESSAGE, NOW, RECIPIENT, RULES, copy, hit, run, send
 

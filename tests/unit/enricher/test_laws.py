@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mailwake.contracts import EVENT, PERSON, Event, Hit, Send
 from mailwake.ids import HitStream
 from mailwake.track import TRACK, Track
-from mailwake_enricher.decide import Outcome
 from mailwake_enricher.meaning import LATE_MS, MARKS
+from mailwake_enricher.telling import Outcome
 from tests.unit.enricher.drawing import AGENTS, NETWORKS, SENDS, STREAMS, some_hits
 from tests.unit.enricher.values import NOW, hit, last, plain, run, send
 

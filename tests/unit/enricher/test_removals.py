@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from mailwake.contracts import HIT, REMOVAL, SEND, Removal
 from mailwake.track import TRACK, Reclassified, Track
-from mailwake_enricher.decide import Outcome, is_due, is_over, take_removal
+from mailwake_enricher.decide import is_due, is_over, take_removal
 from mailwake_enricher.loader_sources import read_track
 from mailwake_enricher.taken_over import take_over
+from mailwake_enricher.telling import Outcome
 from tests.unit.enricher.table import Table
 from tests.unit.enricher.values import MESSAGE, NOW, RECIPIENT, RULES, copy, hit, run, send
 from tests.unit.loader.values import record

@@ -10,7 +10,8 @@ import msgspec
 from mailwake.contracts import Event, Hit, Send
 from mailwake.ids import HitStream
 from mailwake.track import Track
-from mailwake_enricher.decide import Outcome, Rules, take_hit, take_send
+from mailwake_enricher.decide import Rules, take_hit, take_send
+from mailwake_enricher.telling import Outcome
 
 MESSAGE = f"{1_790_000_000_000 - 60_000:012x}7d8e9f00112233445566"
 RECIPIENT = "aa" * 16

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from mailwake.contracts import PERSON, Event, Hit
 from mailwake.track import RECLASSIFIED, Reclassified, Track
-from mailwake_enricher.decide import Outcome
 from mailwake_enricher.meaning import MARKS
 from mailwake_enricher.reclassify import parts
 from mailwake_enricher.rejudge import Judged, Mail, rejudge
 from mailwake_enricher.taken_over import take_over
+from mailwake_enricher.telling import Outcome
 from tests.unit.enricher.drawing import SENDS, some_hits
 from tests.unit.enricher.values import (
     BROWSER,
