@@ -93,7 +93,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
         if not home.keyring.exists():
             new_keyring().write(home.keyring)
     if "MAILWAKE_STATE" not in os.environ:
-        changes["state"] = home.folder / "enricher"
+        changes["state"] = home.folder
     changes["relay_port"] = ports.take(
         settings.relay_host, settings.relay_port, "MAILWAKE_RELAY_PORT"
     )
