@@ -22,7 +22,7 @@ from mailwake.topics import Topic, registry
 from mailwake_api.call import Call, as_json
 from mailwake_api.consents import Consents, Whom, recipient_of, said_of
 from mailwake_api.kept import Kept, Mails, in_lots
-from mailwake_api.problems import Problem, unavailable
+from mailwake_api.problems import Problem, not_set_up, unavailable
 
 ANSWER_S = 8.0
 """An erasure that takes longer is answered with 202, and goes on."""
@@ -256,4 +256,4 @@ def _forgets_after(topic: Topic) -> int | None:
 def _no_clickhouse(error: Exception) -> Problem:
     if isinstance(error, UnavailableError):
         return unavailable("what is kept cannot be read while ClickHouse does not answer")
-    return unavailable("the system is not set up whole; tell its operator")
+    return not_set_up()
