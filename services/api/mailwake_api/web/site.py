@@ -20,10 +20,10 @@ from mailwake_api.call import Parts
 from mailwake_api.problems import Problem, problem_of
 from mailwake_api.web import clock, signing_in
 from mailwake_api.web.clock import Clock
-from mailwake_api.web.frame import HEADERS, Frame
+from mailwake_api.web.frame import HEADERS
 from mailwake_api.web.origin import from_here
 from mailwake_api.web.sessions import Sessions
-from mailwake_api.web.statics import Statics
+from mailwake_api.web.statics import statics
 from mailwake_api.web.visit import Page, Tools, Visit, none_of_yours
 
 log = logging.getLogger("mailwake.api.web")
@@ -36,8 +36,7 @@ class Site:
     """All pages, with what they need."""
 
     def __init__(self, pages: Iterable[Page], parts: Parts) -> None:
-        self._statics = Statics()
-        self._tools = Tools(parts, Frame(self._statics), Sessions(parts.keyring))
+        self._tools = Tools(parts, Sessions(parts.keyring))
         self._by_path: dict[str, dict[str, Page]] = {}
         for page in pages:
             self._by_path.setdefault(page.path, {})[page.method] = page
@@ -45,7 +44,7 @@ class Site:
     def routes(self) -> list[Route]:
         """The routes, to stand beside the API's."""
         return [
-            Route("/static/{name}", self._statics.answer),
+            Route("/static/{name}", statics().answer),
             *(Route(path, _Address(self._tools, views)) for path, views in self._by_path.items()),
         ]
 
