@@ -1,4 +1,4 @@
-"""The page where a recipient sees and changes what is tracked: from what is known to HTML; pure.
+"""The page where a recipient sees and changes what is tracked: from what is known to HTML.
 
 It is read by people who may mistrust the mail it came in: no script, nothing loaded from elsewhere,
 plain words, and the state before the choice.

@@ -20,7 +20,9 @@ from mailwake_api import preferences, sends
 from mailwake_api.preferences import ForUser, Preferences
 from mailwake_api.problems import Problem
 from mailwake_api.sends import Sender, SendRequest, Sent
+from mailwake_api.web.frame import sentence
 from mailwake_api.web.outgoing import RefusedError, hand_over
+from mailwake_api.web.signing_in import secure
 from mailwake_api.web.visit import Visit
 from mailwake_api.web.writing import (
     MOST_RECIPIENTS,
@@ -70,8 +72,7 @@ async def send(visit: Visit) -> Response:
     except RefusedError as error:
         return _page(visit, now, given, toggles, own=own, wrong=("", str(error)))
     except Problem as problem:
-        wrong = ("", problem.detail[:1].upper() + problem.detail[1:])
-        return _page(visit, now, given, toggles, own=own, wrong=wrong)
+        return _page(visit, now, given, toggles, own=own, wrong=("", sentence(problem.detail)))
     await visit.ask(preferences.put_toggles, Preferences, asked=ForUser(), body=toggles)
     answer = visit.go("/mail?" + urlencode(told))
     line = f"{sender.name} <{sender.address}>" if sender.name else sender.address
@@ -80,7 +81,7 @@ async def send(visit: Visit) -> Response:
         quote(line),
         max_age=_YEAR_S,
         path="/compose",
-        secure=visit.parts.settings.withdrawal_url.startswith("https:"),
+        secure=secure(visit.parts.settings),
         httponly=True,
         samesite="lax",
     )

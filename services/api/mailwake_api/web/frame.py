@@ -82,7 +82,7 @@ def _templates() -> Environment:
     found.globals["static"] = statics().url
     found.filters |= {
         "span": span, "site": site, "initials": initials, "href": href, "hue": hue,
-        "percent": percent, "number": number, "segment": lambda text: quote(text, safe=""),
+        "percent": percent, "number": number, "sentence": sentence, "segment": lambda text: quote(text, safe=""),
     }  # fmt: skip
     return found
 
@@ -113,6 +113,11 @@ def initials(name: str) -> str:
 def hue(text: str) -> int:
     """One of eight colours, the same for the same text."""
     return sum(text.encode()) % 8
+
+
+def sentence(text: str) -> str:
+    """With a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def percent(part: float, whole: float) -> str:
