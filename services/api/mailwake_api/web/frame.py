@@ -82,7 +82,8 @@ def _templates() -> Environment:
     found.globals["static"] = statics().url
     found.filters |= {
         "span": span, "site": site, "initials": initials, "href": href, "hue": hue,
-        "percent": percent, "number": number, "sentence": sentence, "segment": lambda text: quote(text, safe=""),
+        "percent": percent, "number": number, "sentence": sentence,
+        "segment": lambda text: quote(text, safe=""),
     }  # fmt: skip
     return found
 
