@@ -6,15 +6,15 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate, make_msgid
-from ipaddress import ip_address
 from urllib.parse import quote, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mailwake.contracts import Purpose, Toggles
-from mailwake.networks import read_address
+from mailwake.networks import write_address
 from mailwake.permission import Refusal
+from mailwake.proxies import Proxies
 from mailwake.settings import Settings
 from mailwake_api import preferences, sends
 from mailwake_api.preferences import ForUser, Preferences
@@ -143,7 +143,7 @@ async def _send(
             clicks=toggles.clicks,
             tag=given["tag"] or None,
             footer=settings.relay_footer[:500] or None if len(copy) == 1 else None,
-            sender=Sender(client(visit.request, settings), _agent(visit.request)),
+            sender=Sender(_address(visit.request, settings), _agent(visit.request)),
         )
         sent = await visit.ask(sends.send, Sent, asked=sends.Options(), body=wanted)
         refused |= sent.tracked.refused
@@ -181,22 +181,11 @@ def told_of(parameters: Mapping[str, str]) -> str:
     return "; ".join(["Sent", *whys]) + "."
 
 
-def client(request: Request, settings: Settings) -> str:
-    """The address that the browser comes from, as far as trusted proxies tell it; may be empty."""
+def _address(request: Request, settings: Settings) -> str:
+    """The address that the browser comes from; empty where none is known."""
     peer = request.client.host if request.client else ""
-    hops = [each.strip() for value in request.headers.getlist("x-forwarded-for")
-            for each in value.split(",")][-32:]  # fmt: skip
-    while hops and _is_trusted(peer, settings):
-        peer = hops.pop()
-    return peer if read_address(peer) is not None else ""
-
-
-def _is_trusted(address: str, settings: Settings) -> bool:
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    return any(found in network for network in settings.trusted_proxies)
+    address = Proxies(settings.trusted_proxies).client(peer, request.headers.raw)
+    return "" if address is None else write_address(address)
 
 
 def _agent(request: Request) -> str:
