@@ -142,30 +142,20 @@ async def export(call: Call) -> Response:
     await call.parts.register.current()
     receipts = [_receipt(each) for each in await erasing.of(tenant, recipient_id)]
     await erasing.loaded()
-    stack = AsyncExitStack()
-    clickhouse = ClickHouse(call.parts.settings.clickhouse_url)
-    stack.push_async_callback(asyncio.to_thread, clickhouse.close)
-    try:
+    async with AsyncExitStack() as stack:
+        clickhouse = ClickHouse(call.parts.settings.clickhouse_url)
+        stack.push_async_callback(asyncio.to_thread, clickhouse.close)
         kept = erasing.kept(clickhouse, tenant, recipient_id)
-        head = Export(
-            recipient_id,
-            tenant,
-            now_ms(),
-            said_of(call, recipient_id),
-            await asyncio.to_thread(kept.proofs),
-            receipts,
-            _NOTES,
-            [],
-        )
-        mails = await asyncio.to_thread(kept.find)
-    except (UnavailableError, ClickHouseError) as error:
-        await stack.aclose()
-        raise _no_clickhouse(error) from None
-    except BaseException:
-        await stack.aclose()
-        raise
+        try:
+            proofs = await asyncio.to_thread(kept.proofs)
+            mails = await asyncio.to_thread(kept.find)
+        except (UnavailableError, ClickHouseError) as error:
+            raise _no_clickhouse(error) from None
+        said = said_of(call, recipient_id)
+        head = Export(recipient_id, tenant, now_ms(), said, proofs, receipts, _NOTES, [])
+        open_yet = stack.pop_all()
     return StreamingResponse(
-        _document(stack, head, kept, mails),
+        _document(open_yet, head, kept, mails),
         media_type="application/json",
         headers={
             "Cache-Control": "no-store",

@@ -31,7 +31,7 @@ from mailwake.kafka import (
 from mailwake.publish import batches
 from mailwake.settings import Settings, read_settings
 from mailwake_enricher.progress import Progress
-from mailwake_enricher.reclassify import millis_of
+from mailwake_enricher.reclassify import TIME, millis_of
 
 TOPIC = "hits.unmatched"
 _POLL_MS = 500
@@ -53,8 +53,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mailwake replay",
         description="Gives hits that found no send to the enricher once more.",
-        epilog="TIME is a date or a time, as in 2026-09-01 or 2026-09-01T08:30; UTC unless it says "
-        "otherwise.",
+        epilog=TIME,
     )
     parser.add_argument("topic", choices=[TOPIC])
     parser.add_argument("--since", metavar="TIME", help="hits that the edge saw at or after it")
