@@ -34,7 +34,7 @@ _METADATA_MS = 10_000  # after so long it is seen that the topic has other parti
 
 
 class Follower(Generic[T]):
-    """Follows one compacted topic.
+    """Follows one topic.
 
     A topic that is deleted and made anew is read from its start; what was applied of the old one
     stays.

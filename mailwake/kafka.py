@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from mailwake.errors import UnavailableError
 from mailwake.settings import Settings
 
 log = logging.getLogger("mailwake.kafka")
+
+WRITE_S = 10.0
+"""Records that are not acknowledged after so long count as not written."""
 
 MAX_BATCH_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = 1024 * 1024
@@ -102,6 +106,34 @@ async def start_admin(settings: Settings) -> AIOKafkaAdminClient:
             raise _away(settings, error) from None
         raise
     return admin
+
+
+async def write(
+    producer: AIOKafkaProducer | None,
+    settings: Settings,
+    topic: str,
+    records: Iterable[tuple[bytes, bytes | None]],
+    within_s: float = WRITE_S,
+) -> None:
+    """Writes records (key and value) to a topic (name without the prefix), each to the partition of
+    its key; returns when Kafka has acknowledged all.
+
+    Raises UnavailableError when that fails or takes longer than `within_s` seconds, and some may be
+    written then; also without a producer, for it is None while Kafka is away.
+    """
+    if producer is None:
+        raise UnavailableError("nothing can be written while Kafka is away; try again later")
+    try:
+        async with asyncio.timeout(within_s):
+            sent = [
+                await producer.send(settings.topic(topic), value, key=key) for key, value in records
+            ]
+            await asyncio.gather(*sent)
+    except (KafkaError, TimeoutError):
+        raise UnavailableError(
+            f"Kafka at {settings.kafka_bootstrap} did not take what was written to {topic}; try "
+            "again when it answers"
+        ) from None
 
 
 async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, within_s: float = 5) -> None:

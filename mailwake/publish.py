@@ -7,20 +7,24 @@ A record of `sends` holds an array of sends whose message ids all fall into its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from mailwake.contracts import DISPLAY, SEND, Display, Send
+from mailwake.codec import Codec
+from mailwake.contracts import DISPLAY, SEND, Display, Hit, Send
 from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake.ids import partitioner
 from mailwake.settings import Settings
 
-BATCH_SENDS = 200
+BATCH = 200
 BATCH_BYTES = 512 * 1024
-"""Most sends and bytes in one record, before compression; the broker takes 1 MiB. One send that is
-larger by itself travels alone."""
+"""Most sends (or hits) and bytes in one record, before compression; the broker takes 1 MiB. One
+send that is larger by itself travels alone."""
+
+M = TypeVar("M", Send, Hit)
 
 
 async def publish(
@@ -38,14 +42,10 @@ async def publish(
     """
     try:
         topic = settings.topic("sends")
-        partition_of = partitioner(len(await producer.partitions_for(topic)))
-        by_partition: dict[int, list[Send]] = {}
-        for send in sends:
-            by_partition.setdefault(partition_of(send.message_id.encode()), []).append(send)
+        partitions = len(await producer.partitions_for(topic))
         acknowledgements = [
             await producer.send(topic, value, key=key, partition=partition)
-            for partition, group in by_partition.items()
-            for key, value in batches(group)
+            for partition, key, value in batches(sends, SEND, partitions)
         ]
         for display in displays:
             acknowledgements.append(
@@ -73,19 +73,33 @@ async def publish(
         ) from None
 
 
-def batches(sends: Sequence[Send]) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of the records that hold the sends of one partition, in their order."""
-    key = b""
+def batches(
+    values: Iterable[M], codec: Codec[M], partitions: int
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """Partition, key and value of the records that hold sends or hits: those of a partition share
+    records, in their order."""
+    partition_of = partitioner(partitions)
+    by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
+    for each in values:
+        key = each.message_id.encode()
+        by_partition.setdefault(partition_of(key), []).append((key, codec.encode(each)))
+    for partition, encoded in by_partition.items():
+        for key, parts in _filled(encoded):
+            yield partition, key, b"[" + b",".join(parts) + b"]"
+
+
+def _filled(encoded: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, list[bytes]]]:
+    """As many as go into a record, with the key of the first."""
+    first = b""
     parts: list[bytes] = []
     size = 0
-    for send in sends:
-        part = SEND.encode(send)
-        if parts and (len(parts) == BATCH_SENDS or size + len(part) > BATCH_BYTES):
-            yield key, b"[" + b",".join(parts) + b"]"
+    for key, part in encoded:
+        if parts and (len(parts) == BATCH or size + len(part) > BATCH_BYTES):
+            yield first, parts
             parts, size = [], 0
         if not parts:
-            key = send.message_id.encode()
+            first = key
         parts.append(part)
         size += len(part) + 1
     if parts:
-        yield key, b"[" + b",".join(parts) + b"]"
+        yield first, parts

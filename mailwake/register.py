@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from msgspec import Struct
 
 from mailwake.codec import Codec
@@ -32,6 +31,7 @@ from mailwake.contracts import (
 )
 from mailwake.errors import UnavailableError
 from mailwake.following import Follower
+from mailwake.kafka import write
 from mailwake.permission import PURPOSES, Permission, counts, permit, toggles_of
 from mailwake.settings import Settings
 
@@ -41,7 +41,6 @@ TOPICS = ("preferences", "policies", "consents", "consent_proofs")
 """What the register reads and writes."""
 
 T = TypeVar("T", bound=Struct)
-_WRITE_S = 10.0
 _AGAIN_S = 1.0
 
 
@@ -147,23 +146,10 @@ class Register:
         await self._write("consents", CONSENT, list(in_force.items()))
 
     async def _write(self, topic: str, codec: Codec[T], values: list[tuple[bytes, T]]) -> None:
-        if self.producer is None:
-            raise UnavailableError("nothing can be written while Kafka is away; try again later")
         encoded = [(key, codec.encode(value)) for key, value in values]
         for _, value in encoded:
             codec.decode(value)  # encoding checks nothing, and what is written stays
-        try:
-            async with asyncio.timeout(_WRITE_S):
-                sent = [
-                    await self.producer.send(self._settings.topic(topic), value, key=key)
-                    for key, value in encoded
-                ]
-                await asyncio.gather(*sent)
-        except (KafkaError, TimeoutError):
-            raise UnavailableError(
-                f"Kafka at {self._settings.kafka_bootstrap} did not take what was written to "
-                f"{topic}; try again when it answers"
-            ) from None
+        await write(self.producer, self._settings, topic, encoded)
 
     def _take_consent(self, key: bytes, consent: Consent | None) -> None:
         if consent is None:

@@ -40,7 +40,11 @@ def test_every_service_gets_settings_that_it_can_read_and_a_port_of_its_own() ->
     assert [settings.ops_port for settings in given.values()] == [100, 101, 102, 103, 104, 105]
     workers = [given["enricher-0"], given["enricher-1"]]
     assert [settings.worker for settings in workers] == ["0", "1"]
-    assert workers[0].state != workers[1].state
+    stateful = ("edge", "enricher-0", "enricher-1", "relay")
+    assert [given[name].state for name in stateful] == [
+        Settings().state / each
+        for each in ("edge", "enricher/worker-0", "enricher/worker-1", "relay")
+    ]
 
 
 def test_the_password_is_given_in_the_environment_and_on_no_command_line() -> None:

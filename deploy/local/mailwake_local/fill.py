@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 
 from mailwake.errors import MailwakeError, UnavailableError
@@ -17,7 +15,7 @@ from mailwake.settings import Settings
 from mailwake_local.board import Pen
 from mailwake_local.home import Home
 from mailwake_local.letters import PEOPLE, Letter, letters, written
-from mailwake_local.mail_program import StayHere, references
+from mailwake_local.mail_program import fetch, references
 from mailwake_local.outbox import Outbox
 from mailwake_local.readers import AGENTS, Look, looks
 
@@ -34,13 +32,13 @@ class Filler:
         self._settings = settings
         self._outbox = Outbox(settings, home)
         self._pen = pen
+        self._steps = self._done = 0
 
     async def run(self) -> None:
         """Sends, and lets readers read. Raises MailwakeError."""
         wanted = list(letters())
         plans = [looks(letter.habit, place + 1) for place, letter in enumerate(wanted)]
         self._steps = len(wanted) + sum(len(plan) for plan in plans)
-        self._done = 0
         began = time.monotonic()
         self._show("recipients agree to tracking")
         await asyncio.to_thread(self._outbox.consent, *(address for _, address in PEOPLE))
@@ -97,15 +95,11 @@ class Filler:
 
 
 def _ask(look: Look, url: str) -> None:
-    """One request, as the reader makes it. Raises UnavailableError."""
+    """One request, as the reader makes it. Raises MailwakeError."""
     headers = {"User-Agent": AGENTS[look.agent], "X-Forwarded-For": look.address, **look.headers}
-    request = urllib.request.Request(url, headers=headers, method=look.method)  # noqa: S310
-    opener = urllib.request.build_opener(StayHere, urllib.request.ProxyHandler({}))
     try:
-        opener.open(request, timeout=30).close()
-    except urllib.error.HTTPError as answer:
-        answer.close()
-        if answer.code >= 400:
-            raise MailwakeError(f"the edge answered {answer.code} to a reader") from None
+        answer = fetch(url, look.method, headers)
     except OSError as error:
         raise UnavailableError(f"the edge does not answer ({error})") from None
+    if answer.status >= 400:
+        raise MailwakeError(f"the edge answered {answer.status} to a reader")

@@ -7,7 +7,8 @@ users.json            who may send through the relay: dana, made at the first st
 dana-password         her password there
 api-keys.json         the keys of bearer tokens, made at the first start
 run.json              how to reach the running system; only while it runs
-kafka/ clickhouse/ enricher/   their data
+kafka/ clickhouse/             their data
+edge/ enricher/ relay/         what each keeps (MAILWAKE_STATE)
 mail/                 what was sent through the relay, a file a mail
 logs/                 one file a process
 """

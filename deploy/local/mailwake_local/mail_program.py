@@ -8,6 +8,7 @@ from __future__ import annotations
 import email.policy
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage, Message
 from html.parser import HTMLParser
@@ -16,7 +17,7 @@ from typing import IO
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.4.0"
 """As Thunderbird calls itself: a program on the reader's own machine."""
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def references(message: bytes) -> tuple[list[str], list[str]]:
     return found.images, found.links
 
 
-class StayHere(urllib.request.HTTPRedirectHandler):
+class _StayHere(urllib.request.HTTPRedirectHandler):
     """Follows no redirect."""
 
     def redirect_request(
@@ -63,20 +64,20 @@ class StayHere(urllib.request.HTTPRedirectHandler):
         """None: the redirect is the answer."""
 
 
-def fetch(url: str) -> Answer:
+def fetch(url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
     """Requests an address once; a redirect is not followed. Raises OSError."""
-    opener = urllib.request.build_opener(StayHere, urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, headers={"User-Agent": AGENT})  # noqa: S310
+    opener = urllib.request.build_opener(_StayHere, urllib.request.ProxyHandler({}))
+    told = {"User-Agent": AGENT, **(headers or {})}
+    request = urllib.request.Request(url, headers=told, method=method)  # noqa: S310
     try:
         response: HTTPResponse | urllib.error.HTTPError = opener.open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         response = error
     with response:
         body = response.read()
-        headers = response.headers
         return Answer(
             response.status or 0,
-            headers.get("Content-Type", ""),
+            response.headers.get("Content-Type", ""),
             len(body),
-            headers.get("Location", ""),
+            response.headers.get("Location", ""),
         )

@@ -10,11 +10,8 @@ import asyncio
 import email
 import email.policy
 import json
-import os
 import re
 import smtplib
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -24,6 +21,7 @@ from pathlib import Path
 
 from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.settings import Settings, to_environ
+from mailwake_local.command import command
 from mailwake_local.home import TENANT, USER, Home
 
 ARRIVAL_S = 30.0
@@ -99,14 +97,8 @@ class Outbox:
         raise MailwakeError(f"the mail did not arrive in {self._home.mail} in {ARRIVAL_S:.0f} s")
 
     def _token(self) -> str:
-        words = ("token", "--tenant", TENANT, "--user", "demo", "--role", "platform")
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "mailwake.cli", *words],
-            env=os.environ | to_environ(self._settings), capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode:
-            raise MailwakeError(f"no bearer token can be made: {done.stderr.strip()}")
-        return done.stdout.strip()
+        who = ("--tenant", TENANT, "--user", "demo", "--role", "platform")
+        return command("token", *who, environ=to_environ(self._settings)).strip()
 
 
 def recipients_of(mail: bytes) -> list[str]:

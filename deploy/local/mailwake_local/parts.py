@@ -53,7 +53,8 @@ class Plan:
     """What is to run.
 
     Attributes:
-        settings: as every service gets them; ports are fixed, none is 0.
+        settings: as every service gets them, save that each has a folder of its own below `state`;
+            ports are fixed, none is 0.
         home: the data folder.
         password: of the ClickHouse that is started.
         kafka, clickhouse, sink: the ports they are started on; None where an address was given.
@@ -140,10 +141,11 @@ class Plan:
 
     def _service(self, name: str, command: str, worker: str, after: tuple[str, ...]) -> Part:
         port = self.ops[name]
-        settings = dataclasses.replace(self.settings, ops_host=HOST, ops_port=port)
+        state = self.settings.state / command
+        settings = dataclasses.replace(self.settings, ops_host=HOST, ops_port=port, state=state)
         if command == "enricher":
             worker = worker or "0"
-            state = settings.state / f"worker-{worker}"
+            state /= f"worker-{worker}"
             settings = dataclasses.replace(settings, worker=worker, state=state)
         edge = command == "edge"
         shows = {

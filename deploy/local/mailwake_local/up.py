@@ -9,10 +9,7 @@ import dataclasses
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from mailwake import __version__
@@ -21,6 +18,7 @@ from mailwake.keyring import new_keyring, read_keyring
 from mailwake.setting_values import networks
 from mailwake.settings import Settings, read_settings, to_environ
 from mailwake_local.board import Pen
+from mailwake_local.command import command
 from mailwake_local.fill import Filler
 from mailwake_local.home import TENANT, USER, Home
 from mailwake_local.parts import HOST, Plan
@@ -93,7 +91,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
         if not home.keyring.exists():
             new_keyring().write(home.keyring)
     if "MAILWAKE_STATE" not in os.environ:
-        changes["state"] = home.folder / "enricher"
+        changes["state"] = home.folder
     changes["relay_port"] = ports.take(
         settings.relay_host, settings.relay_port, "MAILWAKE_RELAY_PORT"
     )
@@ -105,7 +103,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
         changes["relay_users"] = home.users
         if not home.users.exists():
             user = ("--tenant", TENANT, "--user", USER)
-            _command("users", "set", str(home.users), USER, *user, told=home.user_password())
+            command("users", "set", str(home.users), USER, *user, told=home.user_password())
     if "MAILWAKE_RELAY_FOOTER" not in os.environ:
         changes["relay_footer"] = "How this message is tracked, and how to stop it"
     changes["api_port"] = api = ports.take(
@@ -116,7 +114,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
     if "MAILWAKE_API_KEYS" not in os.environ:
         changes["api_keys"] = home.api_keys
         if not home.api_keys.exists():
-            _command("api-keys", "new", str(home.api_keys))
+            command("api-keys", "new", str(home.api_keys))
     enrichers = ["enricher"] if workers == 1 else [f"enricher-{n}" for n in range(workers)]
     names = ["edge", *enrichers, "loader", "notifier", "relay", "api"]
     first = settings.ops_port
@@ -135,20 +133,6 @@ def _url(host: str, port: int) -> str:
     """The address of a server on this machine, as one here reaches it."""
     host = HOST if host in ("0.0.0.0", "::") else host  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _command(*arguments: str, told: str = "", environ: Mapping[str, str] | None = None) -> str:
-    """Runs a command of ours, which is told something on its standard input; gives what it says.
-
-    Raises MailwakeError with its error.
-    """
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "mailwake.cli", *arguments],
-        input=told + "\n", capture_output=True, text=True, env=environ and os.environ | environ,
-    )  # fmt: skip
-    if done.returncode:
-        raise MailwakeError(f"mailwake {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout
 
 
 class Ports:
@@ -233,7 +217,7 @@ async def _kept(supervisor: Supervisor, plan: Plan, home: Home, pen: Pen, *, dem
 
 def _sign_in_link(settings: Settings) -> str:
     who = ("--tenant", TENANT, "--user", USER, "--minutes", str(_LINK_MINUTES))
-    return _command("signin", *who, environ=to_environ(settings)).strip()
+    return command("signin", *who, environ=to_environ(settings)).strip()
 
 
 async def _unless(stop: asyncio.Event, work: object) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -21,11 +20,10 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake.metrics import API_REQUESTS, API_SECONDS
 from mailwake_api.bearer import Caller
 from mailwake_api.call import Call, Endpoint, Parts, Who
-from mailwake_api.problems import Problem, misfit, unavailable
+from mailwake_api.problems import Problem, misfit, problem_of
 
 log = logging.getLogger("mailwake.api")
 access = logging.getLogger("mailwake.api.access")
@@ -85,28 +83,10 @@ class _Resource:
             asked = _asked(endpoint, request)
             body = await _body(endpoint, request, self._parts.settings.api_max_bytes)
             return await endpoint.handler(Call(self._parts, request, caller, asked, body))
-        except Problem as problem:
-            return problem.response()
-        except UnavailableError as error:
-            log.warning("%s: %s", endpoint.name, error)
-            return unavailable(
-                "Kafka does not answer now, so this was not done, or not surely; try again in a "
-                "few seconds, which does no harm"
-            ).response()
-        except ConfigError as error:
-            log.error("%s: %s", endpoint.name, error)
-            return unavailable("the system is not set up whole; tell its operator").response()
-        except MailwakeError as error:
-            return Problem(422, "not_possible", str(error)).response()
         except ClientDisconnect:
             raise
         except Exception as error:
-            # Without the error's own text: it may hold what nobody may read here.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("%s: %s\n%s", endpoint.name, type(error).__name__, frames)
-            return Problem(
-                500, "fault", "this is a fault of ours; it was logged for the operator"
-            ).response()
+            return problem_of(error, endpoint.name, log).response()
 
     def _caller(self, endpoint: Endpoint, request: Request) -> Caller:
         if endpoint.who == "public":
@@ -144,7 +124,7 @@ async def _body(endpoint: Endpoint, request: Request, most: int) -> Any:
         raise Problem(415, "media_type", f"send the body with `Content-Type: {taken}`")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(415, "encoding", "send the body uncompressed")
-    data = await _read(request, min(most, endpoint.most_bytes or most))
+    data = await read_body(request, min(most, endpoint.most_bytes or most))
     if as_bytes:
         return data
     try:
@@ -155,7 +135,8 @@ async def _body(endpoint: Endpoint, request: Request, most: int) -> Any:
         raise Problem(400, "not_json", "the body is no JSON in UTF-8") from None
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def read_body(request: Request, most: int) -> bytes:
+    """The body, of at most so many bytes. Raises Problem."""
     too_large = Problem(413, "too_large", f"the body may have at most {most} bytes")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:

@@ -146,7 +146,7 @@ class Bell:
                     if wanted <= self._reads.of(key):
                         return
                     reads = AlertReads(tenant, user, now_ms(), sorted(wanted))
-                    await self._connection.write("alert_reads", key, ALERT_READS.encode(reads))
+                    await self._connection.write("alert_reads", [(key, ALERT_READS.encode(reads))])
                     await self._marks.current()
         raise unavailable("others mark the same alerts all the time; try again")
 

@@ -73,6 +73,9 @@ class Call:
         return self.caller.sub
 
 
+SMALL_BYTES = 64 * 1024
+"""The largest body of an endpoint that does not say another."""
+
 Handler = Callable[[Call], Awaitable[Response]]
 
 
@@ -88,9 +91,10 @@ class Endpoint:
         gives: the JSON answer; None where it is a page or a text.
         media: the media type of the answer.
         also_gives: other media types that it may be had in.
+        tagged: whether the answer has an ETag, and is not sent again to whoever has it.
         says: the statuses it may answer, each with a sentence; errors that all endpoints share
             need not be named.
-        most_bytes: the largest body; None takes what the settings say.
+        most_bytes: the largest body; None takes what MAILWAKE_API_MAX_BYTES says.
     """
 
     method: Literal["GET", "PUT", "POST"]
@@ -106,8 +110,9 @@ class Endpoint:
     gives: Any = None
     media: str = "application/json"
     also_gives: tuple[str, ...] = ()
+    tagged: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
-    most_bytes: int | None = None
+    most_bytes: int | None = SMALL_BYTES
 
 
 def as_json(value: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -86,12 +86,7 @@ def token_command(argv: list[str]) -> int:
     parser.add_argument("--kid", help="the key; default: the last that can sign")
     given = parser.parse_args(argv)
     settings = read_settings()
-    try:
-        caller = msgspec.convert(
-            {"tenant": given.tenant, "sub": given.user, "role": given.role}, Caller
-        )
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"no such token can be made: {error}") from None
+    caller = _caller(given, given.role)
     if not 0 < given.hours <= 24 * 366:
         raise ConfigError("--hours must be more than 0 and at most a year")
     signing = [
@@ -120,16 +115,20 @@ def sign_in_command(argv: list[str]) -> int:
     )
     given = parser.parse_args(argv)
     settings = read_settings()
-    try:
-        role = "admin" if given.admin else "user"
-        caller = msgspec.convert({"tenant": given.tenant, "sub": given.user, "role": role}, Caller)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"no such link can be made: {error}") from None
+    caller = _caller(given, "admin" if given.admin else "user")
     if not 0 < given.minutes <= 24 * 60:
         raise ConfigError("--minutes must be more than 0 and at most a day")
     link = Sessions(read_keyring(settings.keyring)).link(caller, given.minutes * 60)
     print(f"{settings.withdrawal_url}/signin/{link}")
     return 0
+
+
+def _caller(given: argparse.Namespace, role: str) -> Caller:
+    """Whom a command names. Raises ConfigError."""
+    try:
+        return msgspec.convert({"tenant": given.tenant, "sub": given.user, "role": role}, Caller)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"nobody can be called so: {error}") from None
 
 
 def new_token(settings: Settings, key: ApiKey, caller: Caller, seconds: float) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from mailwake.contracts import Display, Send
 from mailwake.errors import UnavailableError
-from mailwake.kafka import require_topics, start_producer, stop_client
+from mailwake.kafka import require_topics, start_producer, stop_client, write
 from mailwake.publish import publish
 from mailwake.register import TOPICS, Register
 from mailwake.settings import Settings
@@ -77,35 +77,25 @@ class Connection:
                 f"nothing can be written while Kafka at {self._settings.kafka_bootstrap} is away"
             ) from None
 
-    async def write(self, topic: str, key: bytes, value: bytes) -> None:
-        """Writes one record (the topic without the prefix). Raises UnavailableError; whether it is
-        written is then unknown."""
+    async def write(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """As `mailwake.kafka.write`. Raises UnavailableError."""
         async with self.writing():
-            producer = self._register.producer
-            try:
-                async with asyncio.timeout(PUBLISH_S):
-                    if producer is None:
-                        raise KafkaError
-                    await producer.send_and_wait(self._settings.topic(topic), value, key=key)
-            except (KafkaError, TimeoutError):
-                raise UnavailableError(
-                    f"Kafka at {self._settings.kafka_bootstrap} did not take what was written to "
-                    f"{topic}"
-                ) from None
+            await write(self._register.producer, self._settings, topic, records)
 
     async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
         """As `mailwake.publish.publish`, within `PUBLISH_S`. Raises UnavailableError too when it
         takes longer; whether they are published is then unknown."""
-        producer = self._register.producer
-        if producer is None:
-            raise UnavailableError("Kafka went away just now")
-        try:
-            async with asyncio.timeout(PUBLISH_S):
-                await publish(producer, self._settings, sends, displays)
-        except TimeoutError:
-            raise UnavailableError(
-                f"Kafka at {self._settings.kafka_bootstrap} did not acknowledge in time"
-            ) from None
+        async with self.writing():
+            producer = self._register.producer
+            if producer is None:
+                raise UnavailableError("Kafka went away just now")
+            try:
+                async with asyncio.timeout(PUBLISH_S):
+                    await publish(producer, self._settings, sends, displays)
+            except TimeoutError:
+                raise UnavailableError(
+                    f"Kafka at {self._settings.kafka_bootstrap} did not acknowledge in time"
+                ) from None
 
     async def _run(self) -> None:
         told = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mailwake.contracts import Toggles
 from mailwake_api import (
     alerts,
@@ -18,7 +20,7 @@ from mailwake_api import (
     withdrawal,
 )
 from mailwake_api.alerts import Alerts, Listed, Reading, Unread
-from mailwake_api.call import Endpoint
+from mailwake_api.call import Endpoint, Handler
 from mailwake_api.consents import Consents, RecordedAll, Statements, Whom
 from mailwake_api.contacts import Contact, ContactQuery
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
@@ -38,13 +40,27 @@ from mailwake_api.stream import Resuming
 from mailwake_api.timeline import MessageView
 
 PAGE_BYTES = 4096
-SMALL_BYTES = 64 * 1024
 _IF_MATCH = {"If-Match": "Change it only if it is still what this ETag names."}
-_IF_NONE_MATCH = {"If-None-Match": "Answer 304 if it is still what this ETag names."}
 _CHANGED = {412: "It was changed since; read it again."}
 _NOT_AMONG = {404: "There is none among what this user has sent."}
-_TABLE = {200: "The rows.", 304: "Not changed."}
 _BAD_LINK = {404: "The link is none of ours.", 503: "Kafka is away; nothing was changed."}
+
+
+def _report(what: str, summary: str, handler: Handler, gives: Any) -> Endpoint:
+    return Endpoint(
+        method="GET",
+        path=f"/v1/reports/{what}",
+        name=f"report_{what}",
+        summary=summary,
+        who="user",
+        handler=handler,
+        asks=ReportQuery,
+        gives=gives,
+        also_gives=("text/csv",),
+        tagged=True,
+        says={200: "The rows."},
+    )
+
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
@@ -56,8 +72,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handler=preferences.show,
         asks=ForUser,
         gives=Preferences,
-        headers=_IF_NONE_MATCH,
-        says={200: "The preferences, with an ETag.", 304: "Not changed."},
+        tagged=True,
+        says={200: "The preferences, with an ETag."},
     ),
     Endpoint(
         method="PUT",
@@ -71,7 +87,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         gives=Preferences,
         headers=_IF_MATCH,
         says={200: "The preferences as they are now.", **_CHANGED},
-        most_bytes=SMALL_BYTES,
     ),
     Endpoint(
         method="POST",
@@ -84,7 +99,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         takes=Toggles,
         gives=Preferences,
         says={200: "The preferences as they are now."},
-        most_bytes=SMALL_BYTES,
     ),
     Endpoint(
         method="GET",
@@ -94,8 +108,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         who="user",
         handler=policy.show,
         gives=PolicyNow,
-        headers=_IF_NONE_MATCH,
-        says={200: "The policy, with an ETag.", 304: "Not changed."},
+        tagged=True,
+        says={200: "The policy, with an ETag."},
     ),
     Endpoint(
         method="PUT",
@@ -108,7 +122,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         gives=PolicyNow,
         headers=_IF_MATCH,
         says={200: "The policy as it is now.", **_CHANGED},
-        most_bytes=SMALL_BYTES,
     ),
     Endpoint(
         method="POST",
@@ -120,6 +133,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         takes=Statements,
         gives=RecordedAll,
         says={200: "What was recorded, and which of it is in force."},
+        most_bytes=None,
     ),
     Endpoint(
         method="POST",
@@ -131,7 +145,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         takes=Whom,
         gives=Consents,
         says={200: "What the recipient has said about each purpose."},
-        most_bytes=SMALL_BYTES,
     ),
     Endpoint(
         method="POST",
@@ -149,6 +162,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "commas; To, Cc and Bcc of the mail, unless given."
         },
         says={200: "The body to send. Its send is published, unless nothing in it is tracked."},
+        most_bytes=None,
     ),
     Endpoint(
         method="POST",
@@ -160,7 +174,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         takes=Whom,
         gives=Export,
         says={200: "The document."},
-        most_bytes=SMALL_BYTES,
     ),
     Endpoint(
         method="POST",
@@ -172,7 +185,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         takes=Whom,
         gives=Receipt,
         says={200: "Done: the receipt.", 202: "It goes on; `Location` tells how far it is."},
-        most_bytes=SMALL_BYTES,
     ),
     Endpoint(
         method="GET",
@@ -193,8 +205,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handler=messages.messages,
         asks=MessagesQuery,
         gives=Messages,
-        headers=_IF_NONE_MATCH,
-        says={200: "A page, with an ETag.", 304: "Not changed."},
+        tagged=True,
+        says={200: "A page, with an ETag."},
     ),
     Endpoint(
         method="GET",
@@ -205,8 +217,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handler=messages.message,
         asks=OneMessage,
         gives=MessageView,
-        headers=_IF_NONE_MATCH,
-        says={200: "The mail, with an ETag.", 304: "Not changed.", **_NOT_AMONG},
+        tagged=True,
+        says={200: "The mail, with an ETag.", **_NOT_AMONG},
     ),
     Endpoint(
         method="GET",
@@ -217,60 +229,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handler=contacts.contact,
         asks=ContactQuery,
         gives=Contact,
-        headers=_IF_NONE_MATCH,
-        says={200: "The recipient, with an ETag.", 304: "Not changed.", **_NOT_AMONG},
+        tagged=True,
+        says={200: "The recipient, with an ETag.", **_NOT_AMONG},
     ),
-    Endpoint(
-        method="GET",
-        path="/v1/reports/overview",
-        name="report_overview",
-        summary="What the mails came to",
-        who="user",
-        handler=reports.overview,
-        asks=ReportQuery,
-        gives=Report[OverviewRow],
-        also_gives=("text/csv",),
-        headers=_IF_NONE_MATCH,
-        says=_TABLE,
+    _report("overview", "What the mails came to", reports.overview, Report[OverviewRow]),
+    _report("links", "What the links came to", reports.links, Report[LinkRow]),
+    _report(
+        "times",
+        "When persons opened and clicked, by hours of the week",
+        reports.times,
+        Report[TimeRow],
     ),
-    Endpoint(
-        method="GET",
-        path="/v1/reports/links",
-        name="report_links",
-        summary="What the links came to",
-        who="user",
-        handler=reports.links,
-        asks=ReportQuery,
-        gives=Report[LinkRow],
-        also_gives=("text/csv",),
-        headers=_IF_NONE_MATCH,
-        says=_TABLE,
-    ),
-    Endpoint(
-        method="GET",
-        path="/v1/reports/times",
-        name="report_times",
-        summary="When persons opened and clicked, by hours of the week",
-        who="user",
-        handler=reports.times,
-        asks=ReportQuery,
-        gives=Report[TimeRow],
-        also_gives=("text/csv",),
-        headers=_IF_NONE_MATCH,
-        says=_TABLE,
-    ),
-    Endpoint(
-        method="GET",
-        path="/v1/reports/clients",
-        name="report_clients",
-        summary="With which mail services and programs the mails were read",
-        who="user",
-        handler=reports.clients,
-        asks=ReportQuery,
-        gives=Report[ClientRow],
-        also_gives=("text/csv",),
-        headers=_IF_NONE_MATCH,
-        says=_TABLE,
+    _report(
+        "clients",
+        "With which mail services and programs the mails were read",
+        reports.clients,
+        Report[ClientRow],
     ),
     Endpoint(
         method="GET",
@@ -294,7 +268,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         takes=Reading,
         gives=Unread,
         says={200: "How many are unread now."},
-        most_bytes=SMALL_BYTES,
     ),
     Endpoint(
         method="GET",

@@ -49,7 +49,6 @@ ROUNDS = 5
 """So often it is looked for what has come meanwhile, before a pause."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-_WRITE_S = 30.0
 _AT_ONCE = 1_000
 
 JOINED = ("sends", "hits")
@@ -284,25 +283,10 @@ class Erasing:
         log.info("erasure %s is done", erasure.erasure_id)
 
     async def _write(self, topic: str, records: Iterable[tuple[str, bytes | None]]) -> None:
-        """Writes records; returns when Kafka has acknowledged all. Raises UnavailableError."""
-        name = self._settings.topic(topic)
-        async with self._connection.writing():
-            producer = self._register.producer
-            try:
-                for some in in_lots(list(records), _AT_ONCE):
-                    if producer is None:
-                        raise UnavailableError("Kafka went away just now")
-                    async with asyncio.timeout(_WRITE_S):
-                        sent = [
-                            await producer.send(name, value, key=key.encode())
-                            for key, value in some
-                        ]
-                        await asyncio.gather(*sent)
-            except (KafkaError, TimeoutError):
-                raise UnavailableError(
-                    f"Kafka at {self._settings.kafka_bootstrap} did not take what was written to "
-                    f"{topic}"
-                ) from None
+        """Writes records, by message_id or erasure_id. Raises UnavailableError."""
+        keyed = [(key.encode(), value) for key, value in records]
+        for some in in_lots(keyed, _AT_ONCE):
+            await self._connection.write(topic, some)
 
 
 def _merge(mails: dict[str, frozenset[int]], found: Mails) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from mailwake.contracts import NOBODY, Count, Id, Millis, Mode, Percent, Purpose
+from mailwake.contracts import NOBODY, PERSON, Count, Id, Millis, Mode, Percent, Purpose
 from mailwake.tokens import MAX_READERS
-from mailwake_api.reading import Reader, Row
+from mailwake_api.reading import Reader, Row, Value
 from mailwake_api.withheld import withheld
 
 NAMED = MAX_READERS
 """Recipients that a list names of one mail; more than so many share an anonymous one only."""
 OF_USER = "tenant = %(tenant)s AND user = %(user)s"
+BY_PERSON = f"verdict IN ({', '.join(map(repr, sorted(PERSON)))})"
 _OF_MAILS = f"{OF_USER} AND message_id IN %(mails)s"
 
 _SENT = (
@@ -42,7 +43,7 @@ _TRACKED = (
 _SURE = (
     "SELECT message_id, kind, max(score_) FROM"
     " (SELECT message_id, kind, argMax(score, revision) AS score_,"
-    " argMax(verdict IN ('human', 'proxy') AND NOT repeat AND NOT forward, revision) AS counts"
+    f" argMax({BY_PERSON} AND NOT repeat AND NOT forward, revision) AS counts"
     f" FROM events WHERE {_OF_MAILS} GROUP BY message_id, kind, event_id)"
     " WHERE counts GROUP BY message_id, kind"
 )
@@ -126,6 +127,25 @@ class Mail(Struct, frozen=True):
     clicks: Happened
     forwards: Count
     readers: Readers | None
+
+
+def moment(name: str) -> str:
+    """A parameter that holds milliseconds since 1970, as a time."""
+    return f"fromUnixTimestamp64Milli(toInt64(%({name})s), 'UTC')"
+
+
+def chosen(
+    tag: str | None, since: int | None, until: int | None, clock: str, values: dict[str, Value]
+) -> list[str]:
+    """The conditions of a tag and of limits in time, by the column `clock`; their values are added
+    to `values`."""
+    limits = (
+        ("tag", tag, "tag = %(tag)s"),
+        ("since", since, f"{clock} >= {moment('since')}"),
+        ("until", until, f"{clock} < {moment('until')}"),
+    )
+    values |= {name: value for name, value, _ in limits if value is not None}
+    return [where for _, value, where in limits if value is not None]
 
 
 async def read_mails(

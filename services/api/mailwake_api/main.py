@@ -69,27 +69,22 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     server = Server(configure(app, Protocol, answer_deadline_s=ANSWER_DEADLINE_S))
     host, port = listener.getsockname()[:2]
     log.info("the API on http://%s:%s", f"[{host}]" if ":" in host else host, port)
-    register.start()
-    connection.start()
-    bell.start()
-    erasing.start()
-    getting_ready = asyncio.create_task(_get_ready(parts))
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    getting_ready.cancel()
-    status.ready = False
-    bell.close()
-    server.should_exit = True
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        # Each after those it works with; they stop in the opposite order, whatever fails.
+        stack.push_async_callback(reader.stop)
+        for part in (register, connection, erasing, bell):
+            part.start()
+            stack.push_async_callback(part.stop)
+        getting_ready = asyncio.create_task(_get_ready(parts))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        getting_ready.cancel()
+        status.ready = False
+        bell.close()
+        server.should_exit = True
         await serving
-    finally:
-        await bell.stop()
-        await erasing.stop()
-        await connection.stop()
-        await register.stop()
-        await reader.stop()
 
 
 async def _get_ready(parts: Parts) -> None:

@@ -13,7 +13,7 @@ from mailwake.contracts import Id, Millis, Purpose, Tag, User
 from mailwake_api import conditions, cursor, timeline
 from mailwake_api.call import Call
 from mailwake_api.cursor import Place
-from mailwake_api.mails import OF_USER, Mail, read_mails
+from mailwake_api.mails import OF_USER, Mail, chosen, moment, read_mails
 from mailwake_api.problems import Problem
 from mailwake_api.reading import Reader, Row, Value
 from mailwake_api.withheld import mails_of_user
@@ -137,7 +137,7 @@ def _is_out(mail: Mail, asked: MessagesQuery) -> bool:
 
 
 def _keys(
-    chosen: MessagesQuery, after: Place | None, *, sifted: bool
+    asked: MessagesQuery, after: Place | None, *, sifted: bool
 ) -> tuple[str, dict[str, Value]]:
     """The query for the ids and times of a page, with its parameters but tenant, user and limit.
 
@@ -147,10 +147,10 @@ def _keys(
     What a person did is filtered in the tracks, which know nothing of recipients; the rest in the
     sends.
     """
-    opened, clicked, key = chosen.opened, chosen.clicked, "sent_at"
-    if chosen.sort == "opened":
+    opened, clicked, key = asked.opened, asked.clicked, "sent_at"
+    if asked.sort == "opened":
         opened, key = _both(opened), "last_open_at"
-    elif chosen.sort == "clicked":
+    elif asked.sort == "clicked":
         clicked, key = _both(clicked), "last_click_at"
     by_tracks = opened is True or clicked is True
     values: dict[str, Value] = {}
@@ -166,27 +166,21 @@ def _keys(
         elif done is False:
             which.append(f"(message_id NOT IN {did} OR message_id IN {hidden})")
     in_sends: list[str] = []
-    if chosen.tracked is not None:
-        in_sends.append(("" if chosen.tracked else "NOT ") + "(opens OR clicks)")
-    if chosen.recipient is not None:
+    if asked.tracked is not None:
+        in_sends.append(("" if asked.tracked else "NOT ") + "(opens OR clicks)")
+    if asked.recipient is not None:
         in_sends.append("has(recipients, %(recipient)s)")
-        values["recipient"] = chosen.recipient
+        values["recipient"] = asked.recipient
     if in_sends and by_tracks:
         both = " AND ".join([OF_USER, *in_sends])
         in_sends = [f"message_id IN (SELECT message_id FROM sends FINAL WHERE {both})"]
     which += in_sends
-    if chosen.q.strip():
-        which.append(_with_words(chosen.q.split()[:MOST_WORDS], values))
-    if chosen.tag is not None:
-        which.append("tag = %(tag)s")
-        values["tag"] = chosen.tag
-    for name, sign, at in (("since", ">=", chosen.since), ("until", "<", chosen.until)):
-        if at is not None:
-            which.append(f"sent_at {sign} {_moment(name)}")
-            values[name] = at
-    way, beyond = ("ASC", ">") if chosen.sort == "oldest" else ("DESC", "<")
+    if asked.q.strip():
+        which.append(_with_words(asked.q.split()[:MOST_WORDS], values))
+    which += chosen(asked.tag, asked.since, asked.until, "sent_at", values)
+    way, beyond = ("ASC", ">") if asked.sort == "oldest" else ("DESC", "<")
     if after is not None:
-        which.append(f"({key}, message_id) {beyond} ({_moment('at')}, %(id)s)")
+        which.append(f"({key}, message_id) {beyond} ({moment('at')}, %(id)s)")
         values |= {"at": after.at, "id": after.id}
     return (
         f"SELECT message_id, toUnixTimestamp64Milli({key})"
@@ -202,10 +196,6 @@ def _both(wanted: bool | None) -> bool:
             422, "sort", "sorted by what a person did last, those where nobody did are out"
         )
     return True
-
-
-def _moment(name: str) -> str:
-    return f"fromUnixTimestamp64Milli(toInt64(%({name})s), 'UTC')"
 
 
 def _with_words(words: list[str], values: dict[str, Value]) -> str:

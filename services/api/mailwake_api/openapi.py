@@ -21,6 +21,7 @@ _WHO: dict[Who, str] = {
     "admin": "For tokens of role admin.",
     "admin_or_platform": "For tokens of role admin or platform.",
 }
+_IF_NONE_MATCH = {"If-None-Match": "Answer 304 if it is still what this ETag names."}
 _COMMON = {
     400: "The body is not JSON.",
     401: "The token is missing, or does not hold.",
@@ -115,14 +116,15 @@ def _parameters(endpoint: Endpoint, components: dict[str, Any]) -> list[dict[str
             }
             for name, property_ in schema["properties"].items()
         ]
+    headers = {**endpoint.headers, **(_IF_NONE_MATCH if endpoint.tagged else {})}
     return parameters + [
         {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
-        for name, about in endpoint.headers.items()
+        for name, about in headers.items()
     ]
 
 
 def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
-    says = dict(endpoint.says)
+    says = dict(endpoint.says) | ({304: "Not changed."} if endpoint.tagged else {})
     if endpoint.who != "public":
         common = {401, 403, 422, 503} | ({400, 413, 415} if endpoint.takes is not None else set())
         says |= {status: _COMMON[status] for status in common - says.keys()}

@@ -1,4 +1,4 @@
-"""The page where a recipient sees and changes what is tracked: from what is known to HTML; pure.
+"""The page where a recipient sees and changes what is tracked: from what is known to HTML.
 
 It is read by people who may mistrust the mail it came in: no script, nothing loaded from elsewhere,
 plain words, and the state before the choice.
@@ -6,15 +6,13 @@ plain words, and the state before the choice.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 
 from mailwake.contracts import Consent, Mode, Policy, Purpose, Toggles
 from mailwake.permission import PURPOSES, Consents, permit
+from mailwake_api.web.frame import plain, plain_headers
 
 STOP_ALL = {True: "Stop all tracking", False: "Refuse all tracking"}
 """What the button for everything says, by whether anything is tracked now."""
@@ -125,158 +123,27 @@ def _date(at: int) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
-_STYLE = """
-:root { color-scheme: light dark; --page: #f3f5f8; --card: #fff; --text: #16202c; --soft: #55606e;
-  --line: #dde3ea; --main: #1a56b0; --on-main: #fff; --on: #8a4b00; --on-back: #fdf0dc;
-  --off: #14663a; --off-back: #e0f4e7; }
-@media (prefers-color-scheme: dark) { :root { --page: #10151b; --card: #1a212a; --text: #e8edf3;
-  --soft: #a5b1bf; --line: #313c49; --main: #8ab8ff; --on-main: #0b1a30; --on: #ffc67d;
-  --on-back: #3d2c12; --off: #86dba8; --off-back: #14341f; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text);
-  font: 1.0625rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 38rem; margin: 0 auto; padding: 3rem 1.25rem; }
-h1 { font-size: 1.625rem; line-height: 1.25; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.0625rem; margin: 0; }
-p { margin: 0; }
-.lead { color: var(--soft); margin-bottom: 1.5rem; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: .75rem;
-  overflow: hidden; }
-.state { display: flex; gap: .75rem; align-items: center; padding: 1.1rem 1.5rem;
-  font-weight: 600; background: var(--off-back); color: var(--off); }
-.state.on { background: var(--on-back); color: var(--on); }
-.state svg { flex: none; width: 1.5rem; height: 1.5rem; }
-.row { padding: 1.25rem 1.5rem; border-top: 1px solid var(--line); display: grid;
-  grid-template-columns: 1fr auto; gap: .35rem 1.25rem; align-items: start; }
-.row p { grid-column: 1; }
-.row button { grid-column: 2; grid-row: 1 / span 3; align-self: center; }
-.pill { display: inline-block; margin-left: .5rem; padding: 0 .55rem; border-radius: 1rem;
-  font-size: .875rem; font-weight: 600; background: var(--off-back); color: var(--off); }
-.pill.on { background: var(--on-back); color: var(--on); }
-.why, .small { color: var(--soft); font-size: .9375rem; }
-.all { padding: 1.25rem 1.5rem 1.5rem; border-top: 1px solid var(--line); }
-.state + .all { border-top: 0; }
-.all p { margin-bottom: .9rem; }
-button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: .4rem 1.1rem;
-  border-radius: .5rem; border: 1px solid var(--main); background: transparent;
-  color: var(--main); cursor: pointer; white-space: nowrap; }
-button.main { width: 100%; background: var(--main); color: var(--on-main); }
-button:hover { text-decoration: underline; }
-button:focus-visible { outline: 3px solid var(--main); outline-offset: 2px; }
-.small { margin-top: 1.25rem; }
-.text { padding: 1.5rem; }
-@media (max-width: 30rem) { main { padding: 1.5rem .9rem; } h1 { font-size: 1.375rem; }
-  .row { grid-template-columns: 1fr; padding: 1.1rem 1.1rem; }
-  .row button { grid-column: 1; grid-row: auto; width: 100%; margin-top: .5rem; }
-  .state, .all, .text { padding-left: 1.1rem; padding-right: 1.1rem; } }
-@media (forced-colors: active) { .pill, .state { border: 1px solid; } }
-"""
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-
-HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",  # the address is the authority
-    "X-Robots-Tag": "noindex, nofollow",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+HEADERS = plain_headers("withdrawal.css")
 """The header fields of every page for recipients."""
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex, nofollow">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{content}
-</main>
-</body>
-</html>
-"""
-_SHIELD = (
-    '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
-    'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">'
-    '<path d="M12 3l7 3v5c0 4.6-3 8.2-7 10-4-1.8-7-5.4-7-10V6z"/>{inner}</svg>'
-)
-_TICK = _SHIELD.format(inner='<path d="M9 12l2 2 4-4"/>')
-_EYE = (
-    '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
-    'aria-hidden="true"><path d="M2 12s3.6-6.5 10-6.5S22 12 22 12s-3.6 6.5-10 6.5S2 12 '
-    '2 12z"/><circle cx="12" cy="12" r="3"/></svg>'
-)
 
-
-def choices(tenant: str, rows: Iterable[Row]) -> str:
+def choices(tenant: str, rows: Sequence[Row]) -> str:
     """The page with the state of each purpose and the buttons that change it."""
-    rows = list(rows)
-    sender = escape(tenant)
-    on = [row for row in rows if row.tracked]
-    if not on:
-        state = f"Mail from {sender} to you is not tracked."
-    elif len(on) == len(rows):
-        state = f"Mail from {sender} to you is tracked."
-    else:
-        state = f"Mail from {sender} to you is tracked in part."
-    stop = "" if all(row.settled for row in rows) else _stop(sender, bool(on))
-    return _page(
-        f"Mail from {tenant}: tracking",
-        f"""\
-<h1>Is mail from {sender} tracked?</h1>
-<p class="lead">This page is yours alone: it is for the address that the mail was sent to. What
-you choose holds for all mail from {sender} to that address, also for mail you already have.</p>
-<form method="post" class="card">
-<p class="state{" on" if on else ""}" role="status">{_EYE if on else _TICK}<span>{state}</span></p>
-{stop if on else ""}{"".join(map(_row, rows))}{"" if on else stop}</form>
-<p class="small">No reason is needed, and you can come back and change it at any time. Links and
-pictures in your mail go on to work. Your choice is kept with its time, so that it can be proved,
-and without your address.</p>""",
+    tracked = sum(row.tracked for row in rows)
+    return plain(
+        "withdrawal.html",
+        "withdrawal.css",
+        sender=tenant,
+        rows=rows,
+        tracked=tracked,
+        stoppable=not all(row.settled for row in rows),
+        names=_NAMES,
+        buttons=BUTTONS,
+        of_all=_ALL[tracked > 0].format(sender=tenant),
+        stop_all=STOP_ALL[tracked > 0],
     )
-
-
-def _row(row: Row) -> str:
-    name = _NAMES[row.purpose]
-    pill = '<span class="pill on">on</span>' if row.tracked else '<span class="pill">off</span>'
-    button = ""
-    if row.changeable:
-        value = f"{row.purpose}-{'off' if row.tracked else 'on'}"
-        button = (
-            f'<button name="choice" value="{value}" aria-label="{BUTTONS[row.tracked]}: {name}">'
-            f"{BUTTONS[row.tracked]}</button>\n"
-        )
-    return f"""\
-<section class="row">
-<h2>{name}{pill}</h2>
-<p>{escape(row.sentence)}</p>
-<p class="why">{escape(row.why)}</p>
-{button}</section>
-"""
-
-
-def _stop(sender: str, tracked: bool) -> str:
-    return f"""\
-<div class="all">
-<p>{_ALL[tracked].format(sender=sender)}</p>
-<button class="main" name="choice" value="all-off">{STOP_ALL[tracked]}</button>
-</div>
-"""
 
 
 def notice(title: str, text: str) -> str:
     """A page that says one thing."""
-    return _page(
-        title,
-        f'<div class="card text">\n<h1>{escape(title)}</h1>\n<p>{escape(text)}</p>\n</div>',
-    )
-
-
-def _page(title: str, content: str) -> str:
-    return _PAGE.format(title=escape(title), style=_STYLE, content=content)
+    return plain("notice.html", "withdrawal.css", title=title, text=text)

@@ -22,7 +22,7 @@ from mailwake.topics import Topic, registry
 from mailwake_api.call import Call, as_json
 from mailwake_api.consents import Consents, Whom, recipient_of, said_of
 from mailwake_api.kept import Kept, Mails, in_lots
-from mailwake_api.problems import Problem, unavailable
+from mailwake_api.problems import Problem, not_set_up, unavailable
 
 ANSWER_S = 8.0
 """An erasure that takes longer is answered with 202, and goes on."""
@@ -142,30 +142,20 @@ async def export(call: Call) -> Response:
     await call.parts.register.current()
     receipts = [_receipt(each) for each in await erasing.of(tenant, recipient_id)]
     await erasing.loaded()
-    stack = AsyncExitStack()
-    clickhouse = ClickHouse(call.parts.settings.clickhouse_url)
-    stack.push_async_callback(asyncio.to_thread, clickhouse.close)
-    try:
+    async with AsyncExitStack() as stack:
+        clickhouse = ClickHouse(call.parts.settings.clickhouse_url)
+        stack.push_async_callback(asyncio.to_thread, clickhouse.close)
         kept = erasing.kept(clickhouse, tenant, recipient_id)
-        head = Export(
-            recipient_id,
-            tenant,
-            now_ms(),
-            said_of(call, recipient_id),
-            await asyncio.to_thread(kept.proofs),
-            receipts,
-            _NOTES,
-            [],
-        )
-        mails = await asyncio.to_thread(kept.find)
-    except (UnavailableError, ClickHouseError) as error:
-        await stack.aclose()
-        raise _no_clickhouse(error) from None
-    except BaseException:
-        await stack.aclose()
-        raise
+        try:
+            proofs = await asyncio.to_thread(kept.proofs)
+            mails = await asyncio.to_thread(kept.find)
+        except (UnavailableError, ClickHouseError) as error:
+            raise _no_clickhouse(error) from None
+        said = said_of(call, recipient_id)
+        head = Export(recipient_id, tenant, now_ms(), said, proofs, receipts, _NOTES, [])
+        open_yet = stack.pop_all()
     return StreamingResponse(
-        _document(stack, head, kept, mails),
+        _document(open_yet, head, kept, mails),
         media_type="application/json",
         headers={
             "Cache-Control": "no-store",
@@ -256,4 +246,4 @@ def _forgets_after(topic: Topic) -> int | None:
 def _no_clickhouse(error: Exception) -> Problem:
     if isinstance(error, UnavailableError):
         return unavailable("what is kept cannot be read while ClickHouse does not answer")
-    return unavailable("the system is not set up whole; tell its operator")
+    return not_set_up()

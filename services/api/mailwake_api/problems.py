@@ -5,13 +5,17 @@ No sentence holds a token, an address or anything else of the request.
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
 from msgspec import Struct
 from starlette.responses import Response
+
+from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 
 _WHERE = re.compile(r" - at `\$[\w.\[\]]*`\Z")
 _UNKNOWN = "Object contains unknown field"
@@ -70,6 +74,40 @@ def misfit(error: msgspec.ValidationError) -> str:
     return what + where
 
 
-def unavailable(detail: str) -> Problem:
-    """Kafka is away."""
-    return Problem(503, "unavailable", detail, {"Retry-After": "5"})
+def unavailable(detail: str, code: str = "unavailable") -> Problem:
+    """What may work in a few seconds: something is away, or has too much to do."""
+    return Problem(503, code, detail, {"Retry-After": "5"})
+
+
+def not_set_up() -> Problem:
+    """Something is missing that an operator makes, such as a table; the log says what."""
+    return unavailable("the system is not set up whole; tell its operator")
+
+
+def fault() -> Problem:
+    """A fault of ours; the log says which."""
+    return Problem(500, "fault", "this is a fault of ours; it was logged for the operator")
+
+
+def problem_of(error: Exception, name: str, log: logging.Logger) -> Problem:
+    """What an error is to whoever asked; the operator reads the rest in the log.
+
+    `name` is the endpoint's or the page's.
+    """
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, UnavailableError):
+        log.warning("%s: %s", name, error)
+        return unavailable(
+            "Kafka does not answer now, so this was not done, or not surely; try again in a few "
+            "seconds, which does no harm"
+        )
+    if isinstance(error, ConfigError):
+        log.error("%s: %s", name, error)
+        return not_set_up()
+    if isinstance(error, MailwakeError):
+        return Problem(422, "not_possible", str(error))
+    # Without the error's own text: it may hold what nobody may read here.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("%s: %s\n%s", name, type(error).__name__, frames)
+    return fault()

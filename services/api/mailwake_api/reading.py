@@ -17,7 +17,7 @@ from typing import Any
 
 from mailwake.clickhouse import ClickHouse, ClickHouseError
 from mailwake.errors import UnavailableError
-from mailwake_api.problems import Problem
+from mailwake_api.problems import Problem, fault, not_set_up, unavailable
 
 log = logging.getLogger("mailwake.api.reading")
 
@@ -60,7 +60,7 @@ class Reader:
         than `QUERY_S` or gives more than `MOST_ROWS` rows.
         """
         if self._waiting >= THREADS + MOST_WAITING:
-            raise _not_now("busy", "too many ask at the same time; try again in a few seconds")
+            raise unavailable("too many ask at the same time; try again in a few seconds", "busy")
         self._waiting += 1
         try:
             async with asyncio.timeout(DEADLINE_S):
@@ -68,13 +68,14 @@ class Reader:
                     self._pool, self._query, sql, values
                 )
         except TimeoutError:
-            raise _not_now("busy", "this takes too long now; try again in a few seconds") from None
+            raise unavailable(
+                "this takes too long now; try again in a few seconds", "busy"
+            ) from None
         except UnavailableError as error:
             log.warning("%s", error)
-            raise _not_now(
-                "unavailable",
+            raise unavailable(
                 "what happened to mails cannot be read while ClickHouse does not answer; try again "
-                "in a few seconds",
+                "in a few seconds"
             ) from None
         except ClickHouseError as error:
             raise _problem(error) from None
@@ -104,9 +105,5 @@ def _problem(error: ClickHouseError) -> Problem:
     log.error("ClickHouse answers with error %d", error.code)
     if error.code in _NOT_MIGRATED:
         log.error("`mailwake migrate` brings the tables up to date")
-        return _not_now("unavailable", "the system is not set up whole; tell its operator")
-    return Problem(500, "fault", "this is a fault of ours; it was logged for the operator")
-
-
-def _not_now(code: str, detail: str) -> Problem:
-    return Problem(503, code, detail, {"Retry-After": "5"})
+        return not_set_up()
+    return fault()

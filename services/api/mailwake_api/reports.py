@@ -22,7 +22,7 @@ from mailwake_api import conditions
 from mailwake_api.call import Call
 from mailwake_api.clients import CLIENT
 from mailwake_api.export import Format, as_csv, wanted
-from mailwake_api.mails import OF_USER
+from mailwake_api.mails import BY_PERSON, OF_USER, chosen
 from mailwake_api.problems import Problem
 from mailwake_api.reading import MOST_ROWS, Value
 from mailwake_api.withheld import mails_of_user
@@ -170,7 +170,6 @@ class _Kind:
     clock: Literal["sent_at", "at"] = "sent_at"
 
 
-_PERSON = "verdict IN ('human', 'proxy')"
 _EVENTS = "consented_events(tenant = %(tenant)s, user = %(user)s)"
 _COUNTS = (
     "if(no_opens, 0, t.opens) AS opens_, if(no_clicks, 0, t.clicks) AS clicks_,"
@@ -198,10 +197,10 @@ OVERVIEW = _Kind(
 LINKS = _Kind(
     "links",
     LinkRow,
-    f"SELECT {{group}} AS grp, target, uniqExactIf(message_id, {_PERSON}),"
-    f" countIf({_PERSON}) AS persons, count() - persons,"
-    f" toUnixTimestamp64Milli(minOrNullIf(at, {_PERSON})),"
-    f" toUnixTimestamp64Milli(maxOrNullIf(at, {_PERSON}))"
+    f"SELECT {{group}} AS grp, target, uniqExactIf(message_id, {BY_PERSON}),"
+    f" countIf({BY_PERSON}) AS persons, count() - persons,"
+    f" toUnixTimestamp64Milli(minOrNullIf(at, {BY_PERSON})),"
+    f" toUnixTimestamp64Milli(maxOrNullIf(at, {BY_PERSON}))"
     f" FROM {_EVENTS} WHERE kind = 'click' AND {{where}}"
     " GROUP BY grp, target ORDER BY grp, persons DESC, target",
 )
@@ -210,16 +209,16 @@ TIMES = _Kind(
     TimeRow,
     "SELECT {group} AS grp, toDayOfWeek(at, 0, %(zone)s) AS weekday, toHour(at, %(zone)s) AS hour,"
     " countIf(kind = 'open' AND NOT forward), countIf(kind = 'click')"
-    f" FROM {_EVENTS} WHERE {_PERSON} AND {{where}}"
+    f" FROM {_EVENTS} WHERE {BY_PERSON} AND {{where}}"
     " GROUP BY grp, weekday, hour ORDER BY grp, weekday, hour",
     clock="at",
 )
 CLIENTS = _Kind(
     "clients",
     ClientRow,
-    f"SELECT {{group}} AS grp, {CLIENT} AS client, uniqExactIf(message_id, {_PERSON}),"
-    f" countIf({_PERSON} AND kind = 'open' AND NOT forward) AS opened,"
-    f" countIf({_PERSON} AND kind = 'click') AS clicked, countIf(NOT {_PERSON})"
+    f"SELECT {{group}} AS grp, {CLIENT} AS client, uniqExactIf(message_id, {BY_PERSON}),"
+    f" countIf({BY_PERSON} AND kind = 'open' AND NOT forward) AS opened,"
+    f" countIf({BY_PERSON} AND kind = 'click') AS clicked, countIf(NOT {BY_PERSON})"
     f" FROM {_EVENTS} WHERE NOT implied AND {{where}}"
     " GROUP BY grp, client ORDER BY grp, opened + clicked DESC, client",
 )
@@ -247,7 +246,7 @@ async def clients(call: Call) -> Response:
 
 async def _report(call: Call, kind: _Kind) -> Response:
     asked: ReportQuery = call.asked
-    if asked.zone not in _zones():
+    if asked.zone not in zones():
         raise Problem(422, "zone", "`zone` is no time zone; name one such as Europe/Berlin")
     values: dict[str, Value] = {
         "tenant": call.caller.tenant,
@@ -255,8 +254,9 @@ async def _report(call: Call, kind: _Kind) -> Response:
         "zone": asked.zone,
         "limit": min(asked.limit, MOST_ROWS) + 1,
     }
-    sql = kind.sql.replace("{group}", _group(asked.by, kind.clock))
-    sql = sql.replace("{where}", _where(asked, kind.clock, values)) + " LIMIT %(limit)s"
+    where = " AND ".join(chosen(asked.tag, asked.since, asked.until, kind.clock, values)) or "1"
+    sql = kind.sql.replace("{group}", _group(asked.by, kind.clock)).replace("{where}", where)
+    sql += " LIMIT %(limit)s"
     found = await call.parts.reader.rows(sql, **values)
     more = len(found) > asked.limit
     rows = [(_named(asked, row[0]), *row[1:]) for row in found[: asked.limit]]
@@ -284,18 +284,6 @@ def _group(by: By, clock: str) -> str:
     }[by]
 
 
-def _where(asked: ReportQuery, clock: str, values: dict[str, Value]) -> str:
-    limits: list[str] = []
-    for name, sign, at in (("since", ">=", asked.since), ("until", "<", asked.until)):
-        if at is not None:
-            limits.append(f"{clock} {sign} fromUnixTimestamp64Milli(toInt64(%({name})s), 'UTC')")
-            values[name] = at
-    if asked.tag is not None:
-        limits.append("tag = %(tag)s")
-        values["tag"] = asked.tag
-    return " AND ".join(limits) or "1"
-
-
 def _named(asked: ReportQuery, group: Any) -> str:
     if asked.by != "hour":
         return str(group)
@@ -303,5 +291,6 @@ def _named(asked: ReportQuery, group: Any) -> str:
 
 
 @cache
-def _zones() -> frozenset[str]:
+def zones() -> frozenset[str]:
+    """The names of all time zones."""
     return frozenset(available_timezones())

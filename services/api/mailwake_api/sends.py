@@ -189,8 +189,7 @@ async def send(call: Call) -> Response:
         at = published.dated(message_id, now_ms()) if wanted.sent_at is None else wanted.sent_at
         dated = msgspec.structs.replace(made.send, sent_at=at)
         if not published.has(dated, made.display):
-            async with call.parts.connection.writing():
-                await call.parts.connection.publish([dated], [made.display])
+            await call.parts.connection.publish([dated], [made.display])
             if wanted.id:
                 published.note(dated, made.display)
     return as_json(_answer(wanted, permission, made))

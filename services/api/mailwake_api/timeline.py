@@ -11,7 +11,7 @@ from msgspec import Struct
 from mailwake.contracts import PERSON, Count, Id, Index, Kind, Millis, Percent, Revision, Verdict
 from mailwake.reasons import sentences
 from mailwake_api.clients import client_of
-from mailwake_api.mails import OF_USER, Happened, Mail, read_mails
+from mailwake_api.mails import BY_PERSON, OF_USER, Happened, Mail, read_mails
 from mailwake_api.reading import Reader, Row
 
 MOST_EVENTS = 500
@@ -21,7 +21,6 @@ MOST_RECIPIENTS = 1_000
 """As many recipients it names."""
 
 _OF_MAIL = f"{OF_USER} AND message_id = %(mail)s"
-_PERSON = "verdict IN ('human', 'proxy')"
 # The last revision by LIMIT BY: for one mail of many FINAL takes several times as long.
 _TOLD = (
     f"(SELECT * FROM events WHERE {_OF_MAIL} AND kind IN %(kinds)s"
@@ -34,9 +33,9 @@ _EVENTS = (
     f" FROM {_TOLD} ORDER BY at DESC, event_id DESC LIMIT {MOST_EVENTS + 1}"
 )
 _CLICKS = (
-    f"SELECT link, countIf({_PERSON}) AS persons, count() - persons,"
-    f" toUnixTimestamp64Milli(minOrNullIf(at, {_PERSON})),"
-    f" toUnixTimestamp64Milli(maxOrNullIf(at, {_PERSON}))"
+    f"SELECT link, countIf({BY_PERSON}) AS persons, count() - persons,"
+    f" toUnixTimestamp64Milli(minOrNullIf(at, {BY_PERSON})),"
+    f" toUnixTimestamp64Milli(maxOrNullIf(at, {BY_PERSON}))"
     f" FROM {_TOLD} AND kind = 'click' GROUP BY link"
 )
 _LINKS = f"SELECT links FROM sends FINAL WHERE {_OF_MAIL}"

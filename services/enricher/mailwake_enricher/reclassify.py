@@ -37,6 +37,10 @@ from mailwake_enricher.rules import read_rules
 RECORD_BYTES = 512 * 1024
 """How large a record of a mail may be; one with more changed events comes in several."""
 
+TIME = (
+    "TIME is a date or a time, as in 2026-09-01 or 2026-09-01T08:30; UTC unless it says otherwise."
+)
+
 TRIES = 4
 """How often a mail is judged whose track changes meanwhile."""
 
@@ -46,8 +50,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mailwake reclassify",
         description="Judges opens and clicks anew by a rule set, and tells what changes.",
-        epilog="TIME is a date or a time, as in 2026-09-01 or 2026-09-01T08:30; UTC unless it says "
-        "otherwise. A mail with an event in the time is judged as a whole.",
+        epilog=f"{TIME} A mail with an event in the time is judged as a whole.",
     )
     parser.add_argument("--rules", metavar="FILE", type=Path, required=True)
     parser.add_argument("--since", metavar="TIME", help="mails with an event at or after it")

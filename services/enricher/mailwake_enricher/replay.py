@@ -21,7 +21,6 @@ from msgspec.structs import replace
 
 from mailwake.codec import InvalidError
 from mailwake.contracts import HIT, Hit
-from mailwake.ids import partitioner
 from mailwake.kafka import (
     partitions_of_topic,
     require_topics,
@@ -29,15 +28,12 @@ from mailwake.kafka import (
     start_producer,
     stop_client,
 )
+from mailwake.publish import batches
 from mailwake.settings import Settings, read_settings
 from mailwake_enricher.progress import Progress
-from mailwake_enricher.reclassify import millis_of
+from mailwake_enricher.reclassify import TIME, millis_of
 
 TOPIC = "hits.unmatched"
-BATCH_HITS = 200
-BATCH_BYTES = 512 * 1024
-"""Most hits and bytes in one record, before compression; the broker takes 1 MiB."""
-
 _POLL_MS = 500
 _AT_ONCE = 2_000
 
@@ -57,8 +53,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mailwake replay",
         description="Gives hits that found no send to the enricher once more.",
-        epilog="TIME is a date or a time, as in 2026-09-01 or 2026-09-01T08:30; UTC unless it says "
-        "otherwise.",
+        epilog=TIME,
     )
     parser.add_argument("topic", choices=[TOPIC])
     parser.add_argument("--since", metavar="TIME", help="hits that the edge saw at or after it")
@@ -194,35 +189,13 @@ class _Writer:
     def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
         self._producer = producer
         self._topic = topic
-        self._partition_of = partitioner(partitions)
+        self._partitions = partitions
 
     async def write(self, hits: Sequence[Hit]) -> None:
         """Returns when Kafka has acknowledged them."""
-        by_partition: dict[int, list[Hit]] = {}
-        for hit in hits:
-            partition = self._partition_of(hit.message_id.encode())
-            by_partition.setdefault(partition, []).append(replace(hit, replayed=True))
+        replayed = [replace(hit, replayed=True) for hit in hits]
         acks = [
             await self._producer.send(self._topic, value, key=key, partition=partition)
-            for partition, mine in by_partition.items()
-            for key, value in batches(mine)
+            for partition, key, value in batches(replayed, HIT, self._partitions)
         ]
         await asyncio.gather(*acks)
-
-
-def batches(hits: Iterable[Hit]) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of the records that hold the hits of one partition, in their order."""
-    key = b""
-    parts: list[bytes] = []
-    size = 0
-    for hit in hits:
-        part = HIT.encode(hit)
-        if parts and (len(parts) == BATCH_HITS or size + len(part) > BATCH_BYTES):
-            yield key, b"[" + b",".join(parts) + b"]"
-            parts, size = [], 0
-        if not parts:
-            key = hit.message_id.encode()
-        parts.append(part)
-        size += len(part) + 1
-    if parts:
-        yield key, b"[" + b",".join(parts) + b"]"

@@ -72,11 +72,11 @@ class MemoryConnection(Connection):
         self._memory = register
         self.connected.set()
         self.sends: list[Send] = []
-        self.written: list[tuple[str, bytes, bytes]] = []
+        self.written: list[tuple[str, bytes, bytes | None]] = []
 
-    async def write(self, topic: str, key: bytes, value: bytes) -> None:
+    async def write(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         await self._memory.current()
-        self.written.append((topic, key, value))
+        self.written += [(topic, key, value) for key, value in records]
 
     async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
         await self._memory.current()
@@ -100,8 +100,9 @@ class MemoryBell(Bell):
     async def current(self, within_s: float = 5.0) -> None:
         await self._memory.current()
         while self._written:
-            _, key, value = self._written.pop(0)
-            self._take_reads(key, ALERT_READS.decode(value))
+            topic, key, value = self._written.pop(0)
+            if topic == "alert_reads":
+                self._take_reads(key, ALERT_READS.decode(value or b""))
 
     def ring(self, *alerts: Alert) -> None:
         """Takes alerts as they come from the topic."""
@@ -148,9 +149,6 @@ class MemoryErasing(Erasing):
 
     def kept(self, clickhouse: ClickHouse, tenant: str, recipient_id: str) -> Kept:
         return MemoryKept(clickhouse, tenant, recipient_id, bool)
-
-    async def _write(self, topic: str, records: Iterable[tuple[str, bytes | None]]) -> None:
-        await self._register.current()
 
     async def _carry_through(self, erasure: Erasure) -> None:
         if self._held is not None:

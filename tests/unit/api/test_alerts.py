@@ -197,11 +197,12 @@ async def test_a_write_that_another_process_undoes_is_done_again(
     written = memory.connection.write
     rivals = [[f"{1:032x}"], [f"{1:032x}", f"{2:032x}"]]
 
-    async def overtaken(topic: str, key: bytes, value: bytes) -> None:
-        await written(topic, key, value)
+    async def overtaken(topic: str, records: list[tuple[bytes, bytes]]) -> None:
+        await written(topic, records)
         if rivals:
+            [(key, value)] = records
             ours = json.loads(value) | {"alert_ids": rivals.pop(0)}
-            await written(topic, key, json.dumps(ours).encode())
+            await written(topic, [(key, json.dumps(ours).encode())])
 
     monkeypatch.setattr(memory.connection, "write", overtaken)
     ben = Client(memory, "ben")
@@ -223,9 +224,9 @@ class Log:
         """Has a process write there, and read on from where it stood."""
         applied = 0
 
-        async def write(topic: str, key: bytes, value: bytes) -> None:
+        async def write(topic: str, records: list[tuple[bytes, bytes]]) -> None:
             await self.pause()
-            self.records.append(value)
+            self.records += [value for _, value in records]
             await self.pause()
 
         async def current(within_s: float = 5.0) -> None:
@@ -238,7 +239,7 @@ class Log:
                 memory.bell._take_reads(user_key(reads.tenant, reads.user), reads)
                 await self.pause()
 
-        memory.connection.write = write  # type: ignore[method-assign]
+        memory.connection.write = write  # type: ignore[method-assign, assignment]
         memory.bell._marks.current = current  # type: ignore[method-assign]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from mailwake.contracts import HIT
+from mailwake.publish import BATCH, BATCH_BYTES, batches
 from mailwake.track import Track
 from mailwake_enricher.decide import WAITING_HITS
-from mailwake_enricher.replay import BATCH_BYTES, BATCH_HITS, Queue, Unmatched, batches
+from mailwake_enricher.replay import Queue, Unmatched
 from tests.unit.enricher.values import NOW, hit, run, send
 
 OTHER = "ff" * 16
@@ -25,16 +26,16 @@ def test_hits_go_in_the_order_of_the_topic_save_those_of_a_mail_of_which_too_man
 
 
 def test_records_are_bounded_in_hits_and_bytes() -> None:
-    hits = [hit() for _ in range(BATCH_HITS + 1)]
-    made = list(batches(hits))
-    assert [len(HIT.read(value)[0]) for _, value in made] == [BATCH_HITS, 1]
-    assert made[0][0] == hits[0].message_id.encode()
-    assert [each for _, value in made for each in HIT.read(value)[0]] == hits
+    hits = [hit() for _ in range(BATCH + 1)]
+    made = list(batches(hits, HIT, 1))
+    assert [len(HIT.read(value)[0]) for _, _, value in made] == [BATCH, 1]
+    assert made[0][1] == hits[0].message_id.encode()
+    assert [each for _, _, value in made for each in HIT.read(value)[0]] == hits
     long = [hit(agent="ä" * 512, referer="ü" * 256, network="n" * 64)] * 199
     large = [hit(kind="click", link=1, target="ü" * 8000, agent="") for _ in range(100)]
-    for _, value in batches(long + large):
+    for _, _, value in batches(long + large, HIT, 1):
         assert len(value) <= BATCH_BYTES + 2
-    assert list(batches([])) == []
+    assert list(batches([], HIT, 1)) == []
 
 
 def test_what_is_replayed_and_finds_no_room_to_wait_is_not_lost_when_it_comes_again() -> None:

@@ -1,1 +1,2 @@
-"""The web pages for senders: rendered here, from what the API's own handlers say."""
+"""The web pages for senders, rendered from what the API's own handlers say; and the templates of
+all pages, also of those for recipients."""

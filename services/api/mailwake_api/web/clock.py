@@ -7,12 +7,17 @@ UTC and say so.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
+from itertools import groupby
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from mailwake_api.reports import zones
 
 COOKIE = "mailwake_zone"
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -20,7 +25,7 @@ class Clock:
 
     def __init__(self, zone: str, *, now: Callable[[], float] = time.time) -> None:
         """A zone that is none is UTC."""
-        self.zone = zone if zone in _zones() else "UTC"
+        self.zone = zone if zone in zones() else "UTC"
         self._info = ZoneInfo(self.zone)
         self._now = now
 
@@ -61,9 +66,10 @@ class Clock:
             return f"{moment:%B}"
         return f"{moment:%B %Y}"
 
-    def clock(self, at: int) -> str:
-        """The time of day, to the second."""
-        return f"{self._moment(at):%H:%M:%S}"
+    def by_day(self, values: Iterable[T], at: Callable[[T], int]) -> list[tuple[str, list[T]]]:
+        """Values, which stand in the order of their times, under the headings of their days."""
+        days = groupby(values, lambda each: self.day(at(each)))
+        return [(day, list(some)) for day, some in days]
 
     def _moment(self, at: int) -> datetime:
         return datetime.fromtimestamp(at / 1000, self._info)
@@ -80,8 +86,3 @@ def span(seconds: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())

@@ -6,21 +6,23 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate, make_msgid
-from ipaddress import ip_address
 from urllib.parse import quote, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mailwake.contracts import Purpose, Toggles
-from mailwake.networks import read_address
+from mailwake.networks import write_address
 from mailwake.permission import Refusal
+from mailwake.proxies import Proxies
 from mailwake.settings import Settings
 from mailwake_api import preferences, sends
 from mailwake_api.preferences import ForUser, Preferences
 from mailwake_api.problems import Problem
 from mailwake_api.sends import Sender, SendRequest, Sent
+from mailwake_api.web.frame import sentence
 from mailwake_api.web.outgoing import RefusedError, hand_over
+from mailwake_api.web.signing_in import secure
 from mailwake_api.web.visit import Visit
 from mailwake_api.web.writing import (
     MOST_RECIPIENTS,
@@ -70,8 +72,7 @@ async def send(visit: Visit) -> Response:
     except RefusedError as error:
         return _page(visit, now, given, toggles, own=own, wrong=("", str(error)))
     except Problem as problem:
-        wrong = ("", problem.detail[:1].upper() + problem.detail[1:])
-        return _page(visit, now, given, toggles, own=own, wrong=wrong)
+        return _page(visit, now, given, toggles, own=own, wrong=("", sentence(problem.detail)))
     await visit.ask(preferences.put_toggles, Preferences, asked=ForUser(), body=toggles)
     answer = visit.go("/mail?" + urlencode(told))
     line = f"{sender.name} <{sender.address}>" if sender.name else sender.address
@@ -80,7 +81,7 @@ async def send(visit: Visit) -> Response:
         quote(line),
         max_age=_YEAR_S,
         path="/compose",
-        secure=visit.parts.settings.withdrawal_url.startswith("https:"),
+        secure=secure(visit.parts.settings),
         httponly=True,
         samesite="lax",
     )
@@ -142,7 +143,7 @@ async def _send(
             clicks=toggles.clicks,
             tag=given["tag"] or None,
             footer=settings.relay_footer[:500] or None if len(copy) == 1 else None,
-            sender=Sender(client(visit.request, settings), _agent(visit.request)),
+            sender=Sender(_address(visit.request, settings), _agent(visit.request)),
         )
         sent = await visit.ask(sends.send, Sent, asked=sends.Options(), body=wanted)
         refused |= sent.tracked.refused
@@ -180,22 +181,11 @@ def told_of(parameters: Mapping[str, str]) -> str:
     return "; ".join(["Sent", *whys]) + "."
 
 
-def client(request: Request, settings: Settings) -> str:
-    """The address that the browser comes from, as far as trusted proxies tell it; may be empty."""
+def _address(request: Request, settings: Settings) -> str:
+    """The address that the browser comes from; empty where none is known."""
     peer = request.client.host if request.client else ""
-    hops = [each.strip() for value in request.headers.getlist("x-forwarded-for")
-            for each in value.split(",")][-32:]  # fmt: skip
-    while hops and _is_trusted(peer, settings):
-        peer = hops.pop()
-    return peer if read_address(peer) is not None else ""
-
-
-def _is_trusted(address: str, settings: Settings) -> bool:
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    return any(found in network for network in settings.trusted_proxies)
+    address = Proxies(settings.trusted_proxies).client(peer, request.headers.raw)
+    return "" if address is None else write_address(address)
 
 
 def _agent(request: Request) -> str:

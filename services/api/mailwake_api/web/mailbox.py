@@ -42,7 +42,7 @@ async def mail(visit: Visit) -> Response:
     return visit.page(
         "mail.html",
         **TOLD,
-        groups=_by_day(found.messages, visit.clock),
+        groups=visit.clock.by_day(found.messages, lambda each: each.sent_at),
         filters=[(name, label, _link({**kept, "show": name if name != "all" else ""}))
                  for name, (label, _) in FILTERS.items()],
         chosen=chosen,
@@ -67,7 +67,7 @@ async def message(visit: Visit) -> Response:
         mail=mail,
         links=links,
         most=max((link.clicks for link in links), default=0),
-        events=[(event, _said(event, mail), _who(event, mail)) for event in found.events],
+        events=[(event, _said(event, mail)) for event in found.events],
         more=found.more_events,
     )
 
@@ -82,7 +82,7 @@ async def contact(visit: Visit) -> Response:
         "contact.html",
         **TOLD,
         contact=found,
-        groups=_by_day(found.messages, visit.clock),
+        groups=visit.clock.by_day(found.messages, lambda each: each.sent_at),
         older=f"{own}?{urlencode({'cursor': found.next})}" if found.next else None,
         newest=own if cursor else None,
     )
@@ -203,16 +203,6 @@ def _who(event: EventView, mail: Mail) -> str:
         recipient = mail.recipients[place - 1]
         return recipient.name or recipient.address or "The recipient"
     return "Someone"
-
-
-def _by_day(mails: list[Mail], clock: Clock) -> list[tuple[str, list[Mail]]]:
-    groups: list[tuple[str, list[Mail]]] = []
-    for mail in mails:
-        day = clock.day(mail.sent_at)
-        if not groups or groups[-1][0] != day:
-            groups.append((day, []))
-        groups[-1][1].append(mail)
-    return groups
 
 
 def _times(count: int, one: str, many: str) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from starlette.responses import Response
 
+from mailwake.ids import now_ms
 from mailwake_api import alerts, stream
 from mailwake_api.alerts import Alerts, Listed, Reading, Shown, Unread
 from mailwake_api.mails import Mail, read_mails
 from mailwake_api.preferences import ForUser
 from mailwake_api.stream import Resuming
-from mailwake_api.web.clock import Clock
 from mailwake_api.web.mailbox import people, title
 from mailwake_api.web.visit import Visit
 
@@ -33,9 +31,8 @@ async def show(visit: Visit) -> Response:
     told = [(each, *sentence(each, mails.get(each.message_id))) for each in found.alerts]
     return visit.page(
         "bell.html",
-        groups=_by_day(told, visit.clock),
+        groups=visit.clock.by_day(told, lambda each: each[0].at),
         older=f"/bell?cursor={found.next}" if found.next else None,
-        unread_here=sum(not each.read for each in found.alerts),
         newest_at=max((each.at for each in found.alerts), default=0),
     )
 
@@ -47,7 +44,7 @@ async def read(visit: Visit) -> Response:
     if len(one) == 32:
         reading = Reading(alert_ids=[one])
     else:
-        now = int(datetime.now(UTC).timestamp() * 1000)
+        now = now_ms()
         reading = Reading(up_to=min(int(up_to), now) if up_to.isdecimal() else now)
     await visit.ask(alerts.mark_read, Unread, asked=ForUser(), body=reading)
     return visit.go("/bell")
@@ -71,15 +68,3 @@ def sentence(alert: Shown, mail: Mail | None) -> tuple[str, str, str]:
         who = f"Someone of {alert.recipient_count} recipients"
     did = "opened" if alert.kind == "open" else "followed a link in"
     return who, did, title(mail) if mail else "a mail"
-
-
-def _by_day(
-    told: list[tuple[Shown, str, str, str]], clock: Clock
-) -> list[tuple[str, list[tuple[Shown, str, str, str]]]]:
-    groups: list[tuple[str, list[tuple[Shown, str, str, str]]]] = []
-    for each in told:
-        day = clock.day(each[0].at)
-        if not groups or groups[-1][0] != day:
-            groups.append((day, []))
-        groups[-1][1].append(each)
-    return groups

@@ -106,16 +106,12 @@ class Sessions:
 
     def form_token(self, session: Session) -> str:
         """What every form of a session carries, and no other site knows."""
-        key = self._keys[self._current]
-        return hmac.digest(key, b"form " + session.sid.encode(), "sha256").hex()[:32]
+        return _form_token(self._keys[self._current], session)
 
     def form_fits(self, session: Session, token: str) -> bool:
         """Whether a form is one of this session's."""
         return any(
-            hmac.compare_digest(
-                hmac.digest(key, b"form " + session.sid.encode(), "sha256").hex()[:32].encode(),
-                token.encode(),
-            )
+            hmac.compare_digest(_form_token(key, session).encode(), token.encode())
             for key in self._keys.values()
         )
 
@@ -147,3 +143,7 @@ class Sessions:
             return claims if int(claims["exp"]) > self._clock() else None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return None
+
+
+def _form_token(key: bytes, session: Session) -> str:
+    return hmac.digest(key, b"form " + session.sid.encode(), "sha256").hex()[:32]

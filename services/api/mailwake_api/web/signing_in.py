@@ -9,6 +9,7 @@ from starlette.responses import Response
 from mailwake.settings import Settings
 from mailwake_api.bearer import Caller
 from mailwake_api.problems import Problem
+from mailwake_api.web.frame import sentence
 from mailwake_api.web.sessions import SESSION_S
 from mailwake_api.web.visit import Visit
 
@@ -18,7 +19,7 @@ HOME = "/mail"
 def cookie_name(settings: Settings) -> str:
     """The session's cookie. Over https its prefix binds it to the host and to https (RFC 6265bis);
     a browser takes such a one nowhere else."""
-    return "__Host-mailwake" if _secure(settings) else "mailwake_session"
+    return "__Host-mailwake" if secure(settings) else "mailwake_session"
 
 
 async def home(visit: Visit) -> Response:
@@ -40,7 +41,7 @@ async def with_token(visit: Visit) -> Response:
         if caller.role == "platform":
             raise Problem(403, "role", "a platform has no mailbox; the token must be a user's")
     except Problem as problem:
-        wrong = problem.detail[:1].upper() + problem.detail[1:]
+        wrong = sentence(problem.detail)
         return visit.page(
             "signin.html", problem.status, next=visit.form.get("next", ""), wrong=wrong, link=None
         )
@@ -68,7 +69,7 @@ async def out(visit: Visit) -> Response:
     answer = visit.go("/signin")
     settings = visit.parts.settings
     answer.delete_cookie(
-        cookie_name(settings), secure=_secure(settings), httponly=True, samesite="lax"
+        cookie_name(settings), secure=secure(settings), httponly=True, samesite="lax"
     )
     return answer
 
@@ -89,7 +90,7 @@ def _signed_in(visit: Visit, caller: Caller) -> Response:
         cookie_name(settings),
         visit.tools.sessions.begin(caller),
         max_age=SESSION_S,
-        secure=_secure(settings),
+        secure=secure(settings),
         httponly=True,
         samesite="lax",
     )
@@ -101,5 +102,6 @@ def _no_link(visit: Visit) -> Response:
     return visit.page("signin.html", 403, next="", wrong=wrong, link=None)
 
 
-def _secure(settings: Settings) -> bool:
+def secure(settings: Settings) -> bool:
+    """Whether the pages are reached over https, so that cookies go no other way."""
     return settings.withdrawal_url.startswith("https:")

@@ -6,9 +6,7 @@ led to the sign-in page; a form must come from our own pages and carry its token
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import traceback
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote
 
@@ -17,31 +15,28 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from mailwake.errors import MailwakeError, UnavailableError
-from mailwake_api.app import NAME
+from mailwake_api.app import NAME, read_body
 from mailwake_api.call import Parts
-from mailwake_api.problems import Problem
+from mailwake_api.problems import Problem, problem_of
 from mailwake_api.web import clock, signing_in
 from mailwake_api.web.clock import Clock
-from mailwake_api.web.frame import HEADERS, Frame
+from mailwake_api.web.frame import HEADERS
 from mailwake_api.web.origin import from_here
 from mailwake_api.web.sessions import Sessions
-from mailwake_api.web.statics import Statics
+from mailwake_api.web.statics import statics
 from mailwake_api.web.visit import Page, Tools, Visit, none_of_yours
 
 log = logging.getLogger("mailwake.api.web")
 
 MOST_FORM_BYTES = 2_000_000
 MOST_FIELDS = 64
-FORM_DEADLINE_S = 30.0
 
 
 class Site:
     """All pages, with what they need."""
 
     def __init__(self, pages: Iterable[Page], parts: Parts) -> None:
-        self._statics = Statics()
-        self._tools = Tools(parts, Frame(self._statics), Sessions(parts.keyring))
+        self._tools = Tools(parts, Sessions(parts.keyring))
         self._by_path: dict[str, dict[str, Page]] = {}
         for page in pages:
             self._by_path.setdefault(page.path, {})[page.method] = page
@@ -49,7 +44,7 @@ class Site:
     def routes(self) -> list[Route]:
         """The routes, to stand beside the API's."""
         return [
-            Route("/static/{name}", self._statics.answer),
+            Route("/static/{name}", statics().answer),
             *(Route(path, _Address(self._tools, views)) for path, views in self._by_path.items()),
         ]
 
@@ -87,25 +82,10 @@ class _Address:
             if method == "POST":
                 visit = await self._with_form(visit, page)
             return await page.view(visit)
-        except Problem as problem:
-            return _fault(visit, problem)
-        except UnavailableError as error:
-            log.warning("%s: %s", page.name, error)
-            return _fault(
-                visit,
-                Problem(503, "unavailable", "Kafka does not answer now; try again in a moment."),
-            )
-        except MailwakeError as error:
-            return _fault(visit, Problem(422, "not_possible", str(error)))
         except ClientDisconnect:
             raise
         except Exception as error:
-            # Without the error's own text: it may hold what nobody may read here.
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("%s: %s\n%s", page.name, type(error).__name__, frames)
-            return _fault(
-                visit, Problem(500, "fault", "This is a fault of ours; the operator can read of it")
-            )
+            return _fault(visit, problem_of(error, page.name, log))
 
     async def _with_form(self, visit: Visit, page: Page) -> Visit:
         request = visit.request
@@ -125,15 +105,7 @@ async def _form(request: Request) -> dict[str, str]:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/x-www-form-urlencoded":
         raise Problem(415, "media_type", "This is no form.")
-    data = bytearray()
-    try:
-        async with asyncio.timeout(FORM_DEADLINE_S):
-            async for piece in request.stream():
-                data += piece
-                if len(data) > MOST_FORM_BYTES:
-                    raise Problem(413, "too_large", "This is too large to be sent.")
-    except TimeoutError:
-        raise Problem(408, "slow", "The form did not come in time; send it again.") from None
+    data = await read_body(request, MOST_FORM_BYTES)
     try:
         pairs = parse_qsl(
             data.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.resources import files
 
 from starlette.requests import Request
@@ -55,3 +56,9 @@ class Statics:
         if f'"{name}"' in request.headers.get("if-none-match", ""):
             return Response(None, 304, headers)
         return Response(data, headers=headers, media_type=media)
+
+
+@cache
+def statics() -> Statics:
+    """Those of this process."""
+    return Statics()

@@ -13,8 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from mailwake_api.bearer import Caller
 from mailwake_api.call import Call, Handler, Parts
 from mailwake_api.problems import Problem, misfit
+from mailwake_api.web import frame
 from mailwake_api.web.clock import Clock
-from mailwake_api.web.frame import HEADERS, Frame
 from mailwake_api.web.sessions import Session, Sessions
 
 T = TypeVar("T")
@@ -25,7 +25,6 @@ class Tools:
     """What all pages work with."""
 
     parts: Parts
-    frame: Frame
     sessions: Sessions
 
 
@@ -93,7 +92,7 @@ class Visit:
             values["layout"] = "part.html"
         else:
             values["layout"] = "layout.html"
-        return self.tools.frame.page(template, status, **values)
+        return frame.page(template, status, **values)
 
     def _unread(self) -> int:
         if self.session is None or not self.parts.bell.known:
@@ -102,7 +101,7 @@ class Visit:
 
     def go(self, path: str) -> Response:
         """To another page, after a form."""
-        return RedirectResponse(path, 303, dict(HEADERS))
+        return RedirectResponse(path, 303, dict(frame.HEADERS))
 
     def word(self, name: str, most: int = 256) -> str:
         """A parameter of the query; empty without it, or when it is longer than `most`."""

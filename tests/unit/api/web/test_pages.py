@@ -16,9 +16,7 @@ from mailwake_api.timeline import LinkView
 from mailwake_api.web import charts, frame
 from mailwake_api.web.clock import Clock, span
 from mailwake_api.web.mailbox import TOLD, gathered, people, sign, title
-from mailwake_api.web.statics import Statics
 
-FRAME = frame.Frame(Statics())
 NOW = 1_795_540_000.0  # a Tuesday in November 2026, 17:06 UTC
 CLOCK = Clock("UTC", now=lambda: NOW)
 AT = int(NOW * 1000)
@@ -73,7 +71,7 @@ def listed(*mails: Mail) -> Tags:
         "filters": [], "chosen": "all", "q": "", "tag": "", "older": None, "newest": None,
         "narrowed": False, "without_tag": "", "told": "",
     }  # fmt: skip
-    return Tags(FRAME.text("mail.html", **values, **TOLD))
+    return Tags(frame.text("mail.html", **values, **TOLD))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -171,7 +169,7 @@ def test_the_week_has_all_its_hours() -> None:
 
 
 def test_every_icon_button_has_a_name_and_a_description() -> None:
-    page = FRAME.text("rows.html")
+    page = frame.text("rows.html")
     assert not re.search(r"<\w", page)  # macros alone
     found = listed(mail())
     assert found.found.count("button aria-describedby aria-label data-key type") == 2
