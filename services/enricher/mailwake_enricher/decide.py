@@ -87,7 +87,7 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
         joined = Outcome(drops=outcome.drops, mismatched=outcome.mismatched)
         in_time = sorted(enumerate(joining, first), key=lambda each: (each[1].at, each[1].hit_id))
         for came, hit in in_time:
-            join_send(track, tracked, hit, came, rules, joined)
+            join_send(track, tracked, hit, came, rules, joined, joining=True)
         outcome.events += {event.event_id: event for event in joined.events}.values()
     return True
 
@@ -168,12 +168,19 @@ def is_over(track: Track, now: int, rules: Rules) -> bool:
 
 
 def join_send(
-    track: Track, send: TrackedSend, hit: Hit, came: int, rules: Rules, outcome: Outcome
+    track: Track,
+    send: TrackedSend,
+    hit: Hit,
+    came: int,
+    rules: Rules,
+    outcome: Outcome,
+    *,
+    joining: bool = False,
 ) -> None:
     """Makes an event of a hit that was not seen before, or tells why there is none.
 
-    It is the `came`-th hit of the mail. Events of other hits that it puts in another light are told
-    again.
+    It is the `came`-th hit of the mail; when it waited, `joining`, others that came later may have
+    been taken already. Events of other hits that it puts in another light are told again.
     """
     if hit.tenant != send.tenant:
         outcome.mismatched.append(hit)
@@ -195,7 +202,7 @@ def join_send(
     texts = [] if late else track.texts
     new = make_mark(texts, hit, mode, came)
     note_itself(texts, new, send, meaning)
-    teller = Teller(outcome, texts, send, hit.message_id, track.hits, meaning)
+    teller = Teller(outcome, texts, send, hit.message_id, track.hits, meaning, joining=joining)
     if late:
         teller.tell(new, hit.hit_id, weigh_alone(track, texts, new, (), send, meaning, window))
         settle_mark(track, texts, new, send, meaning)

@@ -48,9 +48,11 @@ class Teller:
     Args:
         texts: what the marks point to.
         hits: how many hits the mail has; a revision is one more than have come since the mark's.
+        joining: whether hits that waited for their send are taken one by one: all that is told
+            meanwhile is under one revision, so nothing may stay as it was in between.
     """
 
-    __slots__ = ("_hits", "_message_id", "_outcome", "_rules", "_send", "_texts")
+    __slots__ = ("_hits", "_joining", "_message_id", "_outcome", "_rules", "_send", "_texts")
 
     def __init__(
         self,
@@ -60,9 +62,12 @@ class Teller:
         message_id: str,
         hits: int,
         rules: RuleSet,
+        *,
+        joining: bool,
     ) -> None:
         self._outcome, self._texts, self._send = outcome, texts, send
         self._message_id, self._hits, self._rules = message_id, hits, rules
+        self._joining = joining
 
     def tell(self, mark: Mark, hit_id: str, judgement: Judgement) -> None:
         """Tells the events of a new mark; of a repeat there are none.
@@ -90,7 +95,8 @@ class Teller:
         if tells if mark.told else not state & REPEAT:
             mark.told = True
             self._outcome.events.append(event)
-        if (was ^ state) & IMPLIES or (state & IMPLIES and otherwise):
+        implied = state & IMPLIES or (self._joining and mark.link >= 0 and self._send.opens)
+        if (was ^ state) & IMPLIES or (implied and otherwise):
             self._outcome.events.append(_implied(event, state, judgement))
 
     def _event(self, mark: Mark, hit_id: str, judgement: Judgement) -> Event:
