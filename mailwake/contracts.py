@@ -225,8 +225,17 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
 class Alert(Struct, frozen=True, omit_defaults=True):
     """One notification for one user. Key: `tenant/user`; see `user_key`.
 
-    `at` is the time of the event, so that the same event gives the same alert, byte for byte.
     Subscribers deduplicate by `alert_id`; a later revision replaces the earlier.
+
+    Attributes:
+        event_id: the event that it began with.
+        at: the time of that event, and not when the alert was made, so that the same events give
+            the same alert, byte for byte.
+        count: how many opens of the mail, or clicks of the link, it tells of.
+        last_at: the time of the last of them; 0 when there is but one.
+        returned: the mail had been quiet for long before.
+        quiet: it came in the user's quiet hours: it is listed and does not ring.
+        withdrawn: what it told of turned out to be a machine's; it counts for nothing.
     """
 
     alert_id: Id
@@ -245,6 +254,11 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     link: Index | None = None
     target: Url | None = None
     tag: Tag | None = None
+    count: Revision = 1
+    last_at: Millis = 0
+    returned: bool = False
+    quiet: bool = False
+    withdrawn: bool = False
     v: Version = 1
 
 
