@@ -144,6 +144,9 @@ def _tracker(given: argparse.Namespace) -> Tracker:
         read_keyring(given.keyring or settings.keyring),
         given.tracking_url or settings.tracking_url,
         withdrawal_url=given.withdrawal_url or settings.withdrawal_url,
+        domains={}
+        if given.tracking_url
+        else {each.tenant: each.url for each in settings.tracking_domains},
     )
 
 

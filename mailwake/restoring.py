@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import re
 import zlib
+from collections.abc import Sequence
 
 from mailwake import undo
 from mailwake.keyring import Keyring
@@ -36,21 +37,17 @@ _TAG = 4096
 
 
 class Restorer:
-    """Finds and undoes the tracking of one keyring and address. Thread-safe."""
+    """Finds and undoes the tracking of one keyring and its addresses. Thread-safe."""
 
-    def __init__(self, keyring: Keyring, tracking_url: str, withdrawal_url: str) -> None:
+    def __init__(self, keyring: Keyring, tracking_urls: Sequence[str], withdrawal_url: str) -> None:
         self._keyring = keyring
-        tracking, withdrawal = tracking_url.encode(), withdrawal_url.encode()
-        self._bases = {tracking + b"/", withdrawal + b"/"}
-        token = rb"([A-Za-z0-9_-]{48,}+)"
-        if tracking == withdrawal:
-            self._address = re.compile(re.escape(tracking) + rb"/([ocw])/" + token)
-        else:
-            tracked = re.escape(tracking) + rb"/(?=[oc])"
-            withdrawn = re.escape(withdrawal) + rb"/(?=w)"
-            self._address = re.compile(
-                rb"(?:" + tracked + rb"|" + withdrawn + rb")([ocw])/" + token
-            )
+        tracking, withdrawal = [url.encode() for url in tracking_urls], withdrawal_url.encode()
+        self._bases = {base + b"/" for base in (*tracking, withdrawal)}
+        places = [re.escape(base) + rb"/(?=[oc])" for base in tracking]
+        places.append(re.escape(withdrawal) + rb"/(?=w)")
+        self._address = re.compile(
+            rb"(?:" + rb"|".join(places) + rb")([ocw])/([A-Za-z0-9_-]{48,}+)"
+        )
 
     def part(self, encoded: bytes, encoding: str, newline: bytes, *, text: bool) -> bytes:
         """A part's body restored; `text` says that it is plain text, else it is HTML.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -81,6 +82,44 @@ def url(*schemes: str) -> Callable[[str], str]:
         return value.rstrip("/")
 
     return parse
+
+
+@dataclass(frozen=True, slots=True)
+class TenantUrl:
+    """The address of one tenant's own; as text, `acme=https://t.acme.example`."""
+
+    tenant: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.tenant}={self.url}"
+
+    @property
+    def host(self) -> str:
+        """What the header Host says of requests to it, in lower case."""
+        parts = urlsplit(self.url.lower())
+        usual = parts.port == {"http": 80, "https": 443}[parts.scheme]
+        return parts.netloc.rpartition(":")[0] if usual else parts.netloc
+
+
+def tenant_urls(value: str) -> tuple[TenantUrl, ...]:
+    """Addresses of tenants, with commas; may be empty. No tenant and no host stands there twice."""
+    wanted = "must be tenants with their URLs, as in acme=https://t.acme.example"
+    read_url, found = url("https", "http"), []
+    for part in value.split(","):
+        tenant, equals, address = part.strip().partition("=")
+        if not equals and not tenant:
+            continue
+        if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,19}", tenant):
+            raise ValueError(wanted)
+        try:
+            found.append(TenantUrl(tenant, read_url(address)))
+        except ValueError:
+            raise ValueError(wanted) from None
+    for what in ({each.tenant for each in found}, {each.host for each in found}):
+        if len(what) < len(found):
+            raise ValueError("must name each tenant once, and each host for one tenant alone")
+    return tuple(found)
 
 
 def path(value: str) -> Path:

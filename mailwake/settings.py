@@ -18,6 +18,7 @@ from typing import Any
 from mailwake.errors import ConfigError
 from mailwake.setting_values import (
     Network,
+    TenantUrl,
     bootstrap,
     decimal,
     networks,
@@ -25,6 +26,7 @@ from mailwake.setting_values import (
     path,
     path_or_none,
     prefix,
+    tenant_urls,
     text,
     url,
     whole,
@@ -81,6 +83,13 @@ class Settings:
         "http://127.0.0.1:8025",
         url("https", "http"),
         "The public address of the edge; pixels and links in mail point there.",
+    )
+    tracking_domains: tuple[TenantUrl, ...] = setting(
+        "MAILWAKE_TRACKING_DOMAINS",
+        "",
+        tenant_urls,
+        "Tenants whose pixels and links point to an address of their own, such as "
+        "acme=https://t.acme.example; the edge takes no other tenant's there.",
     )
     withdrawal_url: str = setting(
         "MAILWAKE_WITHDRAWAL_URL",

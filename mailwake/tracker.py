@@ -14,7 +14,7 @@ is left, and why.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mailwake import contracts, ids
@@ -29,6 +29,7 @@ from mailwake.pieces import MAX_FOOTER, Pieces
 from mailwake.report import LeftLink, LeftPart, Report
 from mailwake.restoring import Restorer
 from mailwake.rewriting import Rewriter
+from mailwake.settings import Settings
 from mailwake.tokens import MAX_READERS, Token, Withdrawal
 from mailwake.transfer import newline_of
 
@@ -57,18 +58,39 @@ class _Wanted:
     retention_days: int
 
 
+def tracker_of(settings: Settings, keyring: Keyring) -> Tracker:
+    """The tracker of an installation. Raises ConfigError for a wrong address."""
+    return Tracker(
+        keyring,
+        settings.tracking_url,
+        withdrawal_url=settings.withdrawal_url,
+        domains={each.tenant: each.url for each in settings.tracking_domains},
+    )
+
+
 class Tracker:
-    """Instruments mail for one tracking address. Thread-safe; one serves a whole process."""
+    """Instruments mail for one edge. Thread-safe; one serves a whole process."""
 
     def __init__(
-        self, keyring: Keyring, tracking_url: str, *, withdrawal_url: str | None = None
+        self,
+        keyring: Keyring,
+        tracking_url: str,
+        *,
+        withdrawal_url: str | None = None,
+        domains: Mapping[str, str] | None = None,
     ) -> None:
         """`tracking_url` is the public address of the edge, such as `https://t.example.com`.
 
         `withdrawal_url` is where recipients' withdrawal pages stand (below `/w/`); the same,
-        unless given. Raises ConfigError when one is no such URL.
+        unless given. `domains` has the addresses of tenants whose pixels and links point to one of
+        their own. Raises ConfigError when one is no such URL.
         """
-        for name, url in (("tracking_url", tracking_url), ("withdrawal_url", withdrawal_url)):
+        own = {f"the tracking URL of {tenant}": url for tenant, url in (domains or {}).items()}
+        for name, url in (
+            ("tracking_url", tracking_url),
+            ("withdrawal_url", withdrawal_url),
+            *own.items(),
+        ):
             if url is not None and not _URL.fullmatch(url):
                 raise ConfigError(
                     f"{name} must be a URL such as https://t.example.com, not {url!r}"
@@ -76,7 +98,9 @@ class Tracker:
         self._keyring = keyring
         self._tracking_url = tracking_url.rstrip("/")
         self._withdrawal_url = (withdrawal_url or tracking_url).rstrip("/")
-        self._restorer = Restorer(keyring, self._tracking_url, self._withdrawal_url)
+        self._domains = {tenant: url.rstrip("/") for tenant, url in (domains or {}).items()}
+        addresses = {self._tracking_url, *self._domains.values()}
+        self._restorer = Restorer(keyring, sorted(addresses), self._withdrawal_url)
 
     def instrument(
         self,
@@ -319,7 +343,7 @@ class Tracker:
         pieces = Pieces(
             token,
             self._keyring,
-            self._tracking_url,
+            self._domains.get(wanted.tenant, self._tracking_url),
             self._withdrawal_url,
             footer=footer,
             targets=of.send.links if of else (),

@@ -42,6 +42,14 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("ftp://t.example.org", "https://host:port"),
         ("https://[::1", "https://host:port"),
     ],
+    "MAILWAKE_TRACKING_DOMAINS": [
+        ("https://t.acme.example", "tenants with their URLs"),
+        ("acme=t.acme.example", "acme=https://"),
+        ("=https://t.acme.example", "tenants with their URLs"),
+        ("ACME=https://t.acme.example", "tenants with their URLs"),
+        ("acme=https://a.example,acme=https://b.example", "each tenant once"),
+        ("acme=https://a.example,globex=https://A.example:443", "one tenant alone"),
+    ],
     "MAILWAKE_EDGE_HOST": [("", "not be empty")],
     "MAILWAKE_EDGE_PORT": [("65536", "0 to 65535"), ("80.5", "0 to 65535"), ("--1", "0 to 65535")],
     "MAILWAKE_EDGE_LINGER_MS": [("1001", "0 to 1000"), ("10ms", "0 to 1000")],
@@ -155,6 +163,7 @@ CHANGED: list[dict[str, str]] = [
         "MAILWAKE_TOPIC_PREFIX": "t1.",
         "MAILWAKE_REPLICATION": "3",
         "MAILWAKE_TRUSTED_PROXIES": "10.0.0.0/8, fd00::/8",
+        "MAILWAKE_TRACKING_DOMAINS": "acme=https://t.acme.example/, globex=http://127.0.0.1:8025",
         "MAILWAKE_KEYRING": "~/keys.json",
         "MAILWAKE_LOADER_SECONDS": "0.25",
         "MAILWAKE_LOG_LEVEL": "debug",
@@ -180,6 +189,13 @@ def test_a_setting_has_a_default_and_a_sentence(field: dataclasses.Field[Any]) -
 
 def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text("utf-8") == settings_page(), "mailwake settings > docs/settings.md"
+
+
+def test_a_domain_has_the_host_that_requests_to_it_name() -> None:
+    domains = read_settings(
+        {"MAILWAKE_TRACKING_DOMAINS": "a=https://T.example:443,b=http://h:80,c=http://h:8025"}
+    ).tracking_domains
+    assert [each.host for each in domains] == ["t.example", "h", "h:8025"]
 
 
 def test_a_topic_has_the_prefix() -> None:

@@ -246,6 +246,24 @@ def test_a_wrong_tracking_url_is_said(url: str) -> None:
         Tracker(KEYRING, url)
 
 
+def test_a_tenant_with_an_address_of_its_own_has_it_in_its_mail_alone() -> None:
+    own = Tracker(KEYRING, URL, domains={"acme": "https://t.acme.example/"})
+    message = mail('<a href="https://example.org/">x</a>')
+    theirs, others = (
+        own.instrument(message, tenant=tenant, user="ben").message for tenant in ("acme", "globex")
+    )
+    for kind in ("o", "c"):
+        assert f"https://t.acme.example/{kind}/".encode() in theirs
+        assert f"{URL}/{kind}/".encode() in others
+    assert URL.encode() not in theirs
+    # What was sent before the tenant had it is undone as well.
+    before = Tracker(KEYRING, URL).instrument(message, tenant="acme", user="ben").message
+    for sent in (theirs, others, before):
+        assert own.restore(sent) == message
+    with pytest.raises(ConfigError, match="the tracking URL of acme must be a URL"):
+        Tracker(KEYRING, URL, domains={"acme": "t.acme.example"})
+
+
 def test_a_slash_at_the_end_of_the_tracking_url_is_no_matter() -> None:
     done = Tracker(KEYRING, URL + "/").instrument(mail("x"), tenant="acme", user="ben")
     assert PIXEL.search(done.message)

@@ -19,7 +19,7 @@ from mailwake.kafka import start_consumer, start_producer
 from mailwake.keyring import read_keyring
 from mailwake.publish import publish
 from mailwake.settings import Settings, read_settings
-from mailwake.tracker import Tracker
+from mailwake.tracker import tracker_of
 from mailwake_local.board import Pen, State
 from mailwake_local.home import TENANT, USER, Home
 from mailwake_local.mail_program import fetch, references
@@ -158,7 +158,7 @@ class Demo:
         """Instruments the mail and publishes its send and display; gives it and its id."""
         settings = self._settings
         began = time.monotonic()
-        tracker = Tracker(read_keyring(settings.keyring), settings.tracking_url)
+        tracker = tracker_of(settings, read_keyring(settings.keyring))
         tracked = tracker.instrument(_mail(), tenant=TENANT, user=USER)
         links = len(tracked.send.links)
         self._step("mail", f"a pixel and {links} links put into: {tracked.display.subject}", began)

@@ -15,7 +15,7 @@ from mailwake.keyring import read_keyring
 from mailwake.register import Register
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
-from mailwake.tracker import Tracker
+from mailwake.tracker import tracker_of
 from mailwake_api.app import make_app
 from mailwake_api.bearer import Bearer
 from mailwake_api.bell import Bell
@@ -43,7 +43,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     """
     keyring = read_keyring(settings.keyring)
     keys = KeyFile(settings.api_keys)
-    tracker = Tracker(keyring, settings.tracking_url, withdrawal_url=settings.withdrawal_url)
+    tracker = tracker_of(settings, keyring)
     listener = listen("API", settings.api_host, settings.api_port)
     reader = Reader(settings.clickhouse_url)
     register = Register(settings)

@@ -7,7 +7,7 @@ routing costs more than they do; whatever else comes goes on to a small Starlett
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
@@ -38,11 +38,12 @@ from mailwake_edge.headers import keep
 from mailwake_edge.withdrawn import Withdrawn
 
 Kind = Literal["open", "click"]
-Refusal = Literal[Reason, "too_long", "wrong_kind", "target", "method"]
+Refusal = Literal[Reason, "too_long", "wrong_kind", "target", "method", "domain"]
 """Why a request gave no hit: what is wrong with the token, or
 
 too_long: the address is longer than any of ours; wrong_kind: the token of a pixel as a link, or the
-other way round; target: the link leads to neither http nor https; method: neither GET nor HEAD.
+other way round; target: the link leads to neither http nor https; method: neither GET nor HEAD;
+domain: it came to another tenant's own address.
 """
 
 _KINDS: dict[str, Kind] = {"/o/": "open", "/c/": "click"}
@@ -71,7 +72,7 @@ class Edge:
     `open_token` opens tokens (`Keyring.open`). `put` takes hits in the order of their numbers and
     a function to call when they are safe; it must neither block nor raise. `withdrawn` says whose
     hits are not kept; such a request is answered as any other. `rest` is the application for
-    everything else.
+    everything else. `domains` has the hosts that are one tenant's own, each with its tenant.
 
     Requests that came in one turn of the event loop go together: their tokens are opened and their
     hits made behind the last of them, one kind of work after the other, since code that the
@@ -87,6 +88,7 @@ class Edge:
         withdrawn: Withdrawn,
         rest: ASGIApp,
         *,
+        domains: Mapping[str, str] | None = None,
         stream: HitStream | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
@@ -95,6 +97,7 @@ class Edge:
         self._place = clients.place
         self._withdrawn = withdrawn
         self._rest = rest
+        self._domains = {host.encode(): tenant for host, tenant in (domains or {}).items()}
         self._next_id = (stream or HitStream()).next
         self._clock = clock
         self._pixels: list[Scope] = []
@@ -124,7 +127,7 @@ class Edge:
             answer = PIXEL
         else:
             token = self._token("click", scope["path"])
-            if token is None or token.target is None:
+            if token is None or token.target is None or self._is_foreign(token, scope):
                 return NO_LINK, None
             self._clicks.append((token, scope))
             answer = redirect(token.target)
@@ -143,6 +146,8 @@ class Edge:
         try:
             tokens = [self._token("open", scope["path"]) for scope in pixels]
             opens = [(token, scope) for token, scope in zip(tokens, pixels, strict=True) if token]
+            if self._domains:
+                opens = [each for each in opens if not self._is_foreign(*each)]
             opens, clicks = self._kept("open", opens), self._kept("click", clicks)
             at = self._clock()
             hits = [self._hit(token, scope, at) for token, scope in (*opens, *clicks)]
@@ -184,6 +189,16 @@ class Edge:
                 reason = error.reason
         EDGE_REFUSED.labels(kind, reason).inc()
         return None
+
+    def _is_foreign(self, token: Token, scope: Scope) -> bool:
+        """Whether a request came to the address of another tenant than the token's; counted."""
+        if not self._domains:
+            return False
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        foreign = self._domains.get(host.lower(), token.tenant) != token.tenant
+        if foreign:
+            EDGE_REFUSED.labels(token.kind, "domain").inc()
+        return foreign
 
     def _hit(self, token: Token, scope: Scope, at: int) -> Hit:
         headers = scope["headers"]

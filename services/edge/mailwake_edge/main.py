@@ -46,7 +46,8 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     publisher = Publisher(settings, partial(connect, settings), spool)
     withdrawn = Withdrawn(settings)
     clients = Clients(settings.trusted_proxies, asn_file.number if asn_file else unknown)
-    edge = Edge(keyring.open, publisher.put, clients, withdrawn, rest(status))
+    domains = {each.host: each.tenant for each in settings.tracking_domains}
+    edge = Edge(keyring.open, publisher.put, clients, withdrawn, rest(status), domains=domains)
     # Requests leave nothing for the garbage collector to find, and Python's own threshold, 700, has
     # it look every 30 of them. What stands at the start is never garbage.
     gc.collect()

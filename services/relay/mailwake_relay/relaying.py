@@ -24,7 +24,7 @@ from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.keyring import Keyring
 from mailwake.register import Register
 from mailwake.settings import Settings
-from mailwake.tracker import Instrumented, Tracker
+from mailwake.tracker import Instrumented, tracker_of
 from mailwake_relay.bounce import bounce
 from mailwake_relay.delivered import Delivered, delivery_key
 from mailwake_relay.next_host import NextHost, Reply, Transaction
@@ -137,9 +137,7 @@ class Relaying:
         self._host = host
         self._delivered = delivered
         self._name = name
-        self._tracker = Tracker(
-            keyring, settings.tracking_url, withdrawal_url=settings.withdrawal_url
-        )
+        self._tracker = tracker_of(settings, keyring)
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def relay(self, envelope: Envelope, data: bytes) -> Answer:

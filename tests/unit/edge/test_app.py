@@ -31,6 +31,7 @@ TARGET = "https://example.com/offer?a=1&b=%20#top"
 OPEN = Token("open", "acme", MESSAGE, 3, "identified")
 CLICK = Token("click", "acme", MESSAGE, 3, "identified", 5, TARGET)
 AT = 1_795_507_707_070
+DOMAINS = {"t.acme.example": "acme", "t.globex.example": "globex"}
 ASNS = {"203.0.113.77": 64_500, "198.51.100.1": 64_501, "192.0.2.9": 64_502}
 
 
@@ -51,6 +52,7 @@ class Asked:
             Clients(networks("10.0.0.0/8"), lambda address: ASNS.get(address, 0)),
             self.withdrawn,
             rest(self.status),
+            domains=DOMAINS,
             stream=self.stream,
             clock=lambda: AT,
         )
@@ -316,6 +318,31 @@ async def test_a_sealed_target_that_is_not_of_the_web_leads_nowhere(
     assert (await edge("/c/" + KEYRING.seal(token))).messages == list(NO_LINK)
     assert not edge.hits
     assert counted("refused", kind="click", reason="target") == before + 1
+
+
+@pytest.mark.fault(26)
+@pytest.mark.parametrize("host", [b"t.globex.example", b"T.Globex.Example"])
+async def test_at_the_address_of_another_tenant_nothing_comes_of_a_token(
+    edge: Asked, host: bytes
+) -> None:
+    before = {kind: counted("refused", kind=kind, reason="domain") for kind in ("open", "click")}
+    foreign = [(b"host", host)]
+    opened = await edge("/o/" + KEYRING.seal(OPEN), headers=foreign)
+    clicked = await edge("/c/" + KEYRING.seal(CLICK), headers=foreign)
+    assert opened.messages == list(PIXEL)
+    assert clicked.messages == list(NO_LINK)
+    assert not edge.hits
+    for kind, count in before.items():
+        assert counted("refused", kind=kind, reason="domain") == count + 1
+
+
+@pytest.mark.parametrize("headers", [[], [(b"host", b"t.acme.example")], [(b"host", b"t.example")]])
+async def test_at_its_own_address_and_at_the_common_one_it_counts(
+    edge: Asked, headers: list[tuple[bytes, bytes]]
+) -> None:
+    assert (await edge("/c/" + KEYRING.seal(CLICK), headers=headers)).status == 302
+    assert (await edge("/o/" + KEYRING.seal(OPEN), headers=headers)).body == PIXEL_GIF
+    assert [hit.kind for hit in edge.hits] == ["click", "open"]
 
 
 async def test_the_longest_target_is_led_to(edge: Asked) -> None:
