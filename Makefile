@@ -5,10 +5,10 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: help run demo test lint format unit bench quality lock wheel browser clean
+.PHONY: help run demo test lint format unit k8s-check bench quality lock wheel browser clean
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 run: .venv/ready ## start the whole system here (Kafka, ClickHouse, all services); Ctrl-C stops it
 	@exec $(BIN)/mailwake up
@@ -16,12 +16,15 @@ run: .venv/ready ## start the whole system here (Kafka, ClickHouse, all services
 demo: .venv/ready ## on the running system: send a mail, open it, click it, show what came of it
 	@$(BIN)/mailwake demo
 
-test: .venv/ready browser lint unit ## run all checks and tests
+test: .venv/ready browser lint unit k8s-check ## run all checks and tests
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration
 	$(BIN)/pytest tests/e2e
 
 unit: .venv/ready ## run the tests that touch no network
 	$(BIN)/pytest -n auto tests/unit tests/contract
+
+k8s-check: .venv/ready ## render deploy/k8s with kustomize, validate every object, keep our policy
+	$(BIN)/pytest tests/deploy
 
 lint: .venv/ready ## check form and types
 	$(BIN)/ruff check .
@@ -44,6 +47,13 @@ wheel: .venv/ready ## build the wheel and the sdist into dist/
 lock: .venv/ready ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --upgrade \
 	  --generate-hashes --no-header --python-version 3.11 -o requirements.lock
+	@# What each image installs: a part of the above (deploy/Dockerfile).
+	@for image in edge enricher notifier relay api setup; do \
+	  extras="--extra $$image --extra tracing"; \
+	  [ $$image = setup ] && extras="--extra kafka --extra clickhouse"; \
+	  $(BIN)/uv pip compile pyproject.toml $$extras -c requirements.lock -q --generate-hashes \
+	    --no-header --no-annotate --python-version 3.11 -o deploy/locks/$$image.lock >/dev/null; \
+	done
 
 browser: ## install Chromium, which tests drive (as root; otherwise it is only named)
 	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
