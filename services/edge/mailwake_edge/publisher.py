@@ -27,6 +27,7 @@ from mailwake.ids import now_ms, partitions_of
 from mailwake.kafka import stop_client
 from mailwake.metrics import (
     EDGE_NOT_KEPT,
+    EDGE_OLDEST_SECONDS,
     EDGE_PRODUCE_SECONDS,
     EDGE_PRODUCED,
     EDGE_QUEUED,
@@ -82,9 +83,15 @@ _KEY = msgspec.json.Decoder(_Key)
 
 @dataclass(slots=True)
 class _Lane:
-    """One partition: the hits that wait, and the task that sends them while there are any."""
+    """One partition: the hits that wait, and the task that sends them while there are any.
+
+    Attributes:
+        oldest: when the first hit of the record on its way was seen, in milliseconds; 0 when there
+            is none.
+    """
 
     partition: int
+    oldest: int = 0
     hits: list[_Held] = field(default_factory=list)
     sending: asyncio.Task[None] | None = None
 
@@ -118,11 +125,21 @@ class Publisher:
         self._connecting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         EDGE_QUEUED.set_function(lambda: self._held)
+        EDGE_OLDEST_SECONDS.set_function(self._oldest_s)
 
     @property
     def held(self) -> int:
         """How many hits Kafka has not acknowledged yet."""
         return self._held
+
+    def _oldest_s(self) -> float:
+        """The age of the oldest hit in memory; those that stand in the spool alone are younger.
+
+        Called by the thread that answers Prometheus: it looks at what may change meanwhile.
+        """
+        seen = [lane.oldest for lane in self._lanes if lane.oldest]
+        seen += [hit[1] for hit in self._inbox[:1]]
+        return max(0, now_ms() - min(seen)) / 1000 if seen else 0.0
 
     def start(self) -> None:
         """Begins to connect; hits can be put from now on."""
@@ -251,7 +268,9 @@ class Publisher:
         while lane.hits:
             hits = lane.hits[: self._batch]
             del lane.hits[: self._batch]
+            lane.oldest = hits[0][1]
             await self._publish(lane.partition, hits)
+        lane.oldest = 0
         lane.sending = None
 
     async def _publish(self, partition: int, hits: list[_Held]) -> None:

@@ -26,6 +26,7 @@ from mailwake.metrics import (
     EDGE_SPOOL_BYTES,
     EDGE_SPOOL_COMMIT_SECONDS,
     EDGE_SPOOL_DAMAGED,
+    EDGE_SPOOLED,
     EDGE_UNSAFE,
 )
 from mailwake_edge.jobs import WAIT_S, Batch, Entry, Job
@@ -307,6 +308,7 @@ class Spool:
         self._job = None
         if error is None:
             EDGE_SPOOL_COMMIT_SECONDS.observe(time.monotonic() - job.began)
+            EDGE_SPOOLED.inc(sum(entry.count for entry in job.entries))
             self._failed_at = None
             self._written = self._end
         else:

@@ -23,11 +23,14 @@ from mailwake.errors import ConfigError
 from mailwake.ids import now_ms
 from mailwake.metrics import (
     COMMITTED_AT,
+    DELAY_SECONDS,
     ENRICHER_DROPPED,
     ENRICHER_EVENTS,
+    ENRICHER_JOIN_WAIT_SECONDS,
     ENRICHER_READ,
     ENRICHER_RECLASSIFIED,
     ENRICHER_REJECTED,
+    ENRICHER_REVISIONS,
     ENRICHER_UNMATCHED,
     ENRICHER_WAITING,
 )
@@ -58,6 +61,8 @@ SWEEP_EVERY_S = 86_400.0
 """How often the table is looked through for tracks that have lived their time."""
 
 _PAGE = 500
+
+_ENRICHED = DELAY_SECONDS.labels("enriched")
 
 log = logging.getLogger("mailwake.enricher")
 
@@ -191,7 +196,7 @@ class Enricher:
             self._waiting.note(partition, message_id, track)
         acks = [await self._flusher.send(output) for output in result.outputs]
         self._flusher.add(Work(number, partition, result.rows, acks, source, size, began))
-        _count(result)
+        _count(result, self._clock())
 
     # Partitions come and go
 
@@ -280,6 +285,7 @@ class Enricher:
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
             await self._commit()
+            self._offsets.measure(self._owned)
 
     async def _commit(self) -> None:
         if await self._offsets.commit():
@@ -341,7 +347,12 @@ def _pages(rows: Iterator[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, by
         yield page
 
 
-def _count(result: Result) -> None:
+def _count(result: Result, now: int) -> None:
+    ENRICHER_REVISIONS.inc(result.revisions)
+    if result.oldest:
+        _ENRICHED.observe(max(0, now - result.oldest) / 1000)
+    for seen in result.joined:
+        ENRICHER_JOIN_WAIT_SECONDS.observe(max(0, now - seen) / 1000)
     for (kind, verdict), count in result.events.items():
         ENRICHER_EVENTS.labels(kind, verdict).inc(count)
     for drop, count in result.drops.items():
