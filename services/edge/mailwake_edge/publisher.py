@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ from mailwake.metrics import (
     EDGE_SPOOL_READ,
 )
 from mailwake.settings import Settings
+from mailwake.tracing import OFF, Headers, Tracing
 from mailwake_edge.jobs import Batch
 from mailwake_edge.spool import Spool
 
@@ -59,7 +61,7 @@ class Producer(Protocol):
         """The partitions of a topic."""
 
     async def send(
-        self, topic: str, value: bytes, *, key: bytes, partition: int
+        self, topic: str, value: bytes, *, key: bytes, partition: int, headers: Headers | None
     ) -> Awaitable[object]:
         """Sends a record; what it gives is done when Kafka has acknowledged it."""
 
@@ -78,7 +80,14 @@ class _Key(msgspec.Struct):
     at: int
 
 
+class _Id(msgspec.Struct):
+    """What tracing needs to know of a hit."""
+
+    hit_id: str
+
+
 _KEY = msgspec.json.Decoder(_Key)
+_ID = msgspec.json.Decoder(_Id)
 
 
 @dataclass(slots=True)
@@ -107,7 +116,11 @@ class Publisher:
     """
 
     def __init__(
-        self, settings: Settings, connect: Callable[[], Awaitable[Producer]], spool: Spool
+        self,
+        settings: Settings,
+        connect: Callable[[], Awaitable[Producer]],
+        spool: Spool,
+        tracing: Tracing = OFF,
     ) -> None:
         self._topic = settings.topic("hits")
         self._linger_s = settings.edge_linger_ms / 1000
@@ -115,6 +128,7 @@ class Publisher:
         self._most = settings.edge_queue_hits
         self._connect = connect
         self._spool = spool
+        self._tracing = tracing
         self._reading = False
         self._held = 0
         self._inbox: list[_Held] = []
@@ -282,11 +296,25 @@ class Publisher:
         if len(value) > _RECORD_BYTES and len(hits) > 1:
             await self._publish_halves(partition, hits)
             return
+        with self._span(partition, hits):
+            await self._publish_record(partition, hits, value)
+
+    def _span(self, partition: int, hits: list[_Held]) -> AbstractContextManager[None]:
+        if not self._tracing.on:
+            return nullcontext()
+        hit_ids = [_ID.decode(encoded).hit_id for _, _, encoded, _ in hits]
+        return self._tracing.span("hits", "producer", partition=partition, hit_ids=hit_ids)
+
+    async def _publish_record(self, partition: int, hits: list[_Held], value: bytes) -> None:
         key = hits[0][0].encode()
+        headers = self._tracing.headers() or None
         while True:
             producer = await self._connected()
             try:
-                await (await producer.send(self._topic, value, key=key, partition=partition))
+                sent = await producer.send(
+                    self._topic, value, key=key, partition=partition, headers=headers
+                )
+                await sent
             except MessageSizeTooLargeError:
                 self._renew(producer)  # the producer counted a record that Kafka did not take
                 if len(hits) > 1:

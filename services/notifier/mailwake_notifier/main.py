@@ -22,10 +22,13 @@ from mailwake.errors import ConfigError
 from mailwake.ids import now_ms
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.lag import Lag
+from mailwake.logs import about
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
+from mailwake.tracing import OFF, Tracing, start_tracing
 from mailwake_notifier.decide import Drop, alert_of, wanted
 from mailwake_notifier.preferences import Preferences
+from mailwake_notifier.traced import Traced
 
 GROUP = "notifier"
 STALL_S = 60
@@ -71,7 +74,9 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         preferences = Preferences(settings)
         preferences.start()
         closing.push_async_callback(preferences.stop)
-        notifier = Notifier(consumer, producer, preferences, settings, status)
+        tracing = start_tracing(settings, "notifier")
+        closing.callback(tracing.stop)
+        notifier = Notifier(consumer, producer, preferences, settings, status, tracing)
         consumer.subscribe([settings.topic("events")], listener=notifier)
         status.stall_s = STALL_S
         running = asyncio.create_task(notifier.run(stop))
@@ -99,8 +104,11 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         preferences: Preferences,
         settings: Settings,
         status: Status,
+        tracing: Tracing = OFF,
     ) -> None:
         self._consumer = consumer
+        self._tracing = tracing
+        self._traced = Traced(tracing)
         self._producer = producer
         self._preferences = preferences
         self._alerts = settings.topic("alerts")
@@ -141,12 +149,19 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         # Switched off means off from then on: what was set before these records is known first.
         await self._preferences.current()
         acknowledgements, acts = [], []
-        read = (record for part in records.values() for record in part)
+        read = [record for part in records.values() for record in part]
+        self._traced.read(read)
         for alert in _alerts_of(read, self._max_age_ms, self._preferences):
             key = user_key(alert.tenant, alert.user)
-            sent = await self._producer.send(self._alerts, ALERT.encode(alert), key=key)
+            with self._traced.alert(alert):
+                sent = await self._producer.send(
+                    self._alerts, ALERT.encode(alert), key=key, headers=self._tracing.headers()
+                )
             acknowledgements.append(sent)
             acts.append(alert.at)
+            if log.isEnabledFor(logging.DEBUG):
+                fields = about(event_id=alert.event_id, alert_id=alert.alert_id)
+                log.debug("an alert", extra=fields)
             metrics.NOTIFIER_ALERTS.labels(alert.kind).inc()
         await asyncio.gather(*acknowledgements)
         for at in acts:
