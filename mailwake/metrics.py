@@ -26,6 +26,9 @@ EDGE_UNSAFE = Counter(
     "mailwake_edge_unsafe_total", "Hits answered before the spool had them", ["reason"]
 )
 EDGE_SPOOL_BYTES = Gauge("mailwake_edge_spool_bytes", "Bytes of the spool that are not yet deleted")
+EDGE_SPOOL_LIMIT_BYTES = Gauge(
+    "mailwake_edge_spool_limit_bytes", "The most bytes that the spool may hold"
+)
 EDGE_SPOOLED = Counter("mailwake_edge_spooled_total", "Hits that stand in the spool")
 EDGE_OLDEST_SECONDS = Gauge(
     "mailwake_edge_oldest_seconds", "Age of the oldest hit that Kafka has not acknowledged"

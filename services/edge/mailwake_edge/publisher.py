@@ -46,6 +46,8 @@ RETRY_S = 1.0
 """Pause before Kafka is tried again."""
 DRAIN_S = 10.0
 """At the end, what is held has so long to reach Kafka."""
+NOT_KEPT = ("spool_full", "spool_failed", "too_large", "stopped")
+"""Why hits that were answered are not kept."""
 _CLOSE_S = 2.0
 _FOLLOW_S = 10.0
 _RETIRE_S = 300.0
@@ -138,6 +140,8 @@ class Publisher:
         self._producer: Producer | None = None
         self._connecting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        for reason in NOT_KEPT:  # from 0 on, so that Prometheus sees the first one
+            EDGE_NOT_KEPT.labels(reason)
         EDGE_QUEUED.set_function(lambda: self._held)
         EDGE_OLDEST_SECONDS.set_function(self._oldest_s)
 
