@@ -44,13 +44,17 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter = InMemorySpanExporter()
 
     def start(settings: Settings, service: str) -> Tracing:
-        made = provider(service, 1.0)
-        made.add_span_processor(SimpleSpanProcessor(exporter))
-        return Tracing(made)
+        return tracing_to(exporter, service)
 
     monkeypatch.setattr(mailwake_enricher.main, "start_tracing", start)
     monkeypatch.setattr(mailwake_notifier.main, "start_tracing", start)
     return exporter
+
+
+def tracing_to(exporter: InMemorySpanExporter, service: str) -> Tracing:
+    made = provider(service, 1.0)
+    made.add_span_processor(SimpleSpanProcessor(exporter))
+    return Tracing(made)
 
 
 async def until_told(settings: Settings, topic: str, seconds: float = 60) -> Any:
@@ -75,8 +79,8 @@ async def test_a_hit_is_followed_to_its_alert(
 
     stop = asyncio.Event()
     works: list[Work] = [mailwake_enricher.main.work, mailwake_notifier.main.work]
-    running = [asyncio.create_task(work(settings, Status(), stop)) for work in works]
-    tracing = mailwake_enricher.main.start_tracing(settings, "edge")
+    running = [asyncio.ensure_future(work(settings, Status(), stop)) for work in works]
+    tracing = tracing_to(spans, "edge")
     spool = Spool(Folder(tmp_path / "spool"), most_bytes=1 << 20, strict=True)
     publisher = Publisher(settings, partial(connect, settings), spool, tracing)
     try:
@@ -127,4 +131,5 @@ def first(spans: InMemorySpanExporter, service: str) -> ReadableSpan:
 
 def trace_of(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.trace_id
+    trace_id: int = span.context.trace_id
+    return trace_id
