@@ -7,10 +7,10 @@ BIN := .venv/bin
 # Debian packages that are named like their commands
 TOOLS := chromium faketime
 
-.PHONY: help run demo test lint format unit faults bench quality lock wheel tools clean
+.PHONY: help run demo test lint format unit faults k8s-check bench quality lock wheel tools clean
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 run: .venv/ready ## start the whole system here (Kafka, ClickHouse, all services); Ctrl-C stops it
 	@exec $(BIN)/mailwake up
@@ -18,12 +18,15 @@ run: .venv/ready ## start the whole system here (Kafka, ClickHouse, all services
 demo: .venv/ready ## on the running system: send a mail, open it, click it, show what came of it
 	@$(BIN)/mailwake demo
 
-test: .venv/ready tools lint unit ## run all checks and tests
+test: .venv/ready tools lint unit k8s-check ## run all checks and tests
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/faults
 	$(BIN)/pytest tests/e2e
 
 unit: .venv/ready ## run the tests that touch no network
 	$(BIN)/pytest -n auto tests/unit tests/contract
+
+k8s-check: .venv/ready ## render deploy/k8s with kustomize, validate every object, keep our policy
+	$(BIN)/pytest tests/deploy
 
 lint: .venv/ready ## check form and types
 	$(BIN)/ruff check .
@@ -49,6 +52,13 @@ wheel: .venv/ready ## build the wheel and the sdist into dist/
 lock: .venv/ready ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --upgrade \
 	  --generate-hashes --no-header --python-version 3.11 -o requirements.lock
+	@# What each image installs: a part of the above (deploy/Dockerfile).
+	@for image in edge enricher notifier relay api setup; do \
+	  extras="--extra $$image --extra tracing"; \
+	  [ $$image = setup ] && extras="--extra kafka --extra clickhouse"; \
+	  $(BIN)/uv pip compile pyproject.toml $$extras -c requirements.lock -q --generate-hashes \
+	    --no-header --no-annotate --python-version 3.11 -o deploy/locks/$$image.lock >/dev/null; \
+	done
 
 tools: ## install what tests drive (as root; otherwise it is only named)
 	@missing=(); for each in $(TOOLS); do \
