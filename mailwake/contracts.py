@@ -193,6 +193,8 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
         repeat: another event tells of the same act; this one counts for nothing.
         implied: an open that follows from a click, where no open was seen before it.
         forward: an open by one reader more than the mail has recipients: likely a forward.
+        returned: an open or click by a person after the mail had been quiet for long
+            (`MAILWAKE_RETURN_S`): no person had opened it, forwards aside, or clicked.
     """
 
     event_id: Id
@@ -221,6 +223,7 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     repeat: bool = False
     implied: bool = False
     forward: bool = False
+    returned: bool = False
     v: Version = 1
 
 

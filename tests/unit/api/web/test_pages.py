@@ -79,6 +79,7 @@ def listed(*mails: Mail) -> Tags:
     return Tags(frame.text("mail.html", **values, **TOLD))
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_subject_is_text_and_nothing_else(text: str) -> None:
     harmless = listed(mail("Hello", "Anna", tag="tag"))
@@ -92,6 +93,7 @@ def test_whatever_a_subject_is_the_page_has_the_same_tags(text: str) -> None:
     assert listed(mail(text)).found == listed(mail("Hello")).found
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", " https://x", "//x"])
 def test_what_is_no_web_address_is_never_a_link(url: str) -> None:
     assert frame.href(url) == ""
