@@ -121,7 +121,7 @@ def test_a_wrong_value_is_one_line(name: str, value: str, told: str) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT"])
+@pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT", "MAILWAKE_DIGEST_SMTP"])
 def test_a_password_is_not_repeated(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_settings({name: "https://default:secret@host"})
