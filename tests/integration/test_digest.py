@@ -1,5 +1,5 @@
-"""The daily digest as its own process, on a real Kafka, ClickHouse and SMTP host: what it tells, and
-that it comes once, whatever process is killed."""
+"""The daily digest as its own process, on a real Kafka, ClickHouse and SMTP host: what it tells,
+and that it comes once, whatever process is killed."""
 
 from __future__ import annotations
 
