@@ -89,6 +89,9 @@ API_RESYNCS = Counter(
     "mailwake_api_resyncs_total", "Readers of streams that were told to read the list again"
 )
 
+# digest
+DIGESTS = Counter("mailwake_digests_total", "Daily digests, by what became of them", ["outcome"])
+
 # relay
 RELAY_MAILS = Counter("mailwake_relay_mails_total", "Mails answered", ["outcome"])
 RELAY_SECONDS = Histogram(
