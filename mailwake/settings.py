@@ -350,6 +350,25 @@ class Settings:
         one_of("debug", "info", "warning", "error"),
         "How much is logged.",
     )
+    log_format: str = setting(
+        "MAILWAKE_LOG_FORMAT",
+        "text",
+        one_of("text", "json"),
+        "How a line of the log is written: for people, or as a JSON object.",
+    )
+    traces: str = setting(
+        "MAILWAKE_TRACES",
+        "off",
+        one_of("off", "otlp"),
+        "Whether edge, enricher and notifier send OpenTelemetry traces, to where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says.",
+    )
+    traces_ratio: float = setting(
+        "MAILWAKE_TRACES_RATIO",
+        "0.01",
+        decimal(0, 1),
+        "The part of the edge's records that is traced, from 0 to 1.",
+    )
     home: Path = setting(
         "MAILWAKE_HOME",
         "~/.mailwake",
