@@ -11,6 +11,7 @@ counted before, by days of UTC, without medians, and not by the hour.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -26,8 +27,9 @@ from mailwake_api.call import Call
 from mailwake_api.clients import CLIENT
 from mailwake_api.export import Format, as_csv, wanted
 from mailwake_api.mails import BY_PERSON, OF_USER, chosen
+from mailwake_api.parquet import MEDIA, as_parquet
 from mailwake_api.problems import Problem
-from mailwake_api.reading import MOST_ROWS, Value
+from mailwake_api.reading import MOST_ROWS, Row, Value
 from mailwake_api.withheld import mails_of_user
 
 MOST = 10_000
@@ -43,7 +45,7 @@ class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
         since, until: from when on, and before when, the mails were sent (of `times`: it happened);
             milliseconds since 1970.
         tag: only mails with this tag.
-        format: json or csv; what Accept says, unless given.
+        format: json, csv or parquet; what Accept says, unless given.
         limit: how many rows at most; whether there are more is said.
         user: named by a token of role platform, and by no other.
     """
@@ -272,19 +274,28 @@ async def _report(call: Call, kind: _Kind) -> Response:
     found = await call.parts.reader.rows(_sql(asked, kind, values), **values)
     more = len(found) > asked.limit
     rows = [(_named(asked, row[0]), *row[1:]) for row in found[: asked.limit]]
-    if wanted(call.request, asked.format) == "csv":
+    form = wanted(call.request, asked.format)
+    if form != "json":
+        data, media = await _table(form, kind, rows)
         return conditions.answer_bytes(
             call.request,
-            as_csv(kind.row.__struct_fields__, rows),
-            "text/csv; charset=utf-8; header=present",
+            data,
+            media,
             {
-                "Content-Disposition": f'attachment; filename="mailwake-{kind.name}.csv"',
+                "Content-Disposition": f'attachment; filename="mailwake-{kind.name}.{form}"',
                 "Mailwake-More": "true" if more else "false",
                 "Vary": "Accept",
             },
         )
     report: Report[Any] = Report(asked.by, asked.zone, [kind.row(*row) for row in rows], more)
     return conditions.answer(call.request, report, {"Vary": "Accept"})
+
+
+async def _table(form: Format, kind: _Kind, rows: list[Row]) -> tuple[bytes, str]:
+    """The rows as a file, and its media type."""
+    if form == "parquet":
+        return await asyncio.to_thread(as_parquet, kind.row, rows), MEDIA
+    return as_csv(kind.row.__struct_fields__, rows), "text/csv; charset=utf-8; header=present"
 
 
 def _sql(asked: ReportQuery, kind: _Kind, values: dict[str, Value]) -> str:
