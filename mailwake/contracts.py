@@ -334,6 +334,7 @@ class Preference(Struct, frozen=True, omit_defaults=True):
             next until the switches are changed, which clears them.
         quiet: when alerts do not ring; None for never.
         daily_digest: None where none is wanted.
+        daily_digest_at: when it was last switched on; 0 when it never was.
     """
 
     tenant: Tenant
@@ -346,6 +347,7 @@ class Preference(Struct, frozen=True, omit_defaults=True):
     notifications_at: Millis = 0
     quiet: QuietHours | None = None
     daily_digest: DailyDigest | None = None
+    daily_digest_at: Millis = 0
     v: Version = 1
 
 
