@@ -195,6 +195,7 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
         forward: an open by one reader more than the mail has recipients: likely a forward.
         returned: an open or click by a person after the mail had been quiet for long
             (`MAILWAKE_RETURN_S`): no person had opened it, forwards aside, or clicked.
+        retention_days: of the send: for how many days after `sent_at` the mail is tracked.
     """
 
     event_id: Id
@@ -224,6 +225,7 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     implied: bool = False
     forward: bool = False
     returned: bool = False
+    retention_days: RetentionDays = RETENTION_DAYS
     v: Version = 1
 
 

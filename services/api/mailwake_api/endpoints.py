@@ -27,6 +27,7 @@ from mailwake_api.contacts import Contact, ContactQuery
 from mailwake_api.digest import off
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
 from mailwake_api.muting import Muted
+from mailwake_api.parquet import MEDIA
 from mailwake_api.policy import PolicyNow, PolicyWish
 from mailwake_api.preferences import ForUser, Preferences, Switches
 from mailwake_api.privacy import Export, Receipt
@@ -59,7 +60,7 @@ def _report(what: str, summary: str, handler: Handler, gives: Any) -> Endpoint:
         handler=handler,
         asks=ReportQuery,
         gives=gives,
-        also_gives=("text/csv",),
+        also_gives=("text/csv", MEDIA),
         tagged=True,
         says={200: "The rows."},
     )

@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from mailwake.contracts import Event, Hit, Kind
+from mailwake.contracts import RETENTION_DAYS, Event, Hit, Kind
 from mailwake.ids import event_id
 from mailwake.track import Mark, TrackedSend
 from mailwake_enricher.marks import hit_id_of
@@ -133,6 +133,7 @@ class Teller:
             False,
             forward,
             bool(state & RETURNED),
+            send.retention_days or RETENTION_DAYS,
         )
 
 
