@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Debian packages that are named like their commands
-TOOLS := chromium faketime
+TOOLS := chromium faketime kcat prometheus
 
 .PHONY: help run demo test lint format unit faults fuzz k8s-check bench quality lock wheel tools clean
 
