@@ -265,7 +265,7 @@ class Settings:
     return_s: int = setting(
         "MAILWAKE_RETURN_S",
         "86400",
-        whole(60, 31_536_000),
+        whole(3600, 31_536_000),
         "An open or click by a person after no person had for so many seconds is a return.",
     )
     join_wait_s: int = setting(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from mailwake.contracts import EVENT, Alert, Event
 from mailwake_notifier.decide import Drop, Times, begins, drop_of
-from mailwake_notifier.windows import SETTLED, Windows
+from mailwake_notifier.windows import SETTLED, Windows, matters
 from mailwake_notifier.wishes import Wishes
 
 REVISED_MS = 1_200_000
@@ -110,7 +110,7 @@ class Partition:
             name = _name(event)
             windows = self._known.get(name)
             if windows is None:
-                if drop:
+                if not matters(event, drop):
                     continue
                 windows = self._known[name] = Windows()
             quiet = self._wishes.quiet(event, told_at)

@@ -17,8 +17,8 @@ from mailwake_notifier.wishes import Wishes
 log = logging.getLogger("mailwake.notifier")
 
 MOST_KEPT = 300_000
-"""Most mails and links that a process remembers, about a kilobyte each: at 150 a second, for as long
-as `remember_ms` says."""
+"""Most mails and links that a process remembers, about a kilobyte each: at 150 a second, for as
+long as `remember_ms` says."""
 
 
 @dataclass(slots=True)

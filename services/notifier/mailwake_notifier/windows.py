@@ -3,8 +3,8 @@
 An act (an event by a person) that begins an alert waits in its settle window; revisions replace
 it meanwhile. Then the alert is told, and acts that follow within the coalescing window are counted
 in it. What is told is a function of the acts that are known, each in its last revision. So are the
-revisions of alerts, which say from which revisions of events they come: the sum of them over the
-window (docs/decisions/0016-alerts.md).
+revisions of alerts, which say from which revisions of events they come: the sum of those that the
+alert could count or that could count its own (docs/decisions/0016-alerts.md).
 """
 
 from __future__ import annotations
@@ -31,9 +31,15 @@ _LARGEST = 1 << 31
 SETTLED = -1
 
 
+def matters(event: Event, drop: Drop | None) -> bool:
+    """Whether an event that is not known must be: an act, or what is none in a later revision, of
+    which an earlier one may come once more."""
+    return drop is None or (drop in NO_ACT and event.revision > 1)
+
+
 @dataclass(slots=True)
 class Act:
-    """One event that was a person's when it was first told.
+    """One event, which is or was an act.
 
     Attributes:
         counts: whether it still is, and tells of something.
@@ -93,15 +99,15 @@ class Windows:
         that changed anything.
 
         Args:
-            drop: why it may not be told of. What never was to be told of is passed over; of what
-                was, only a machine's act counts no more, and not one that came too late for a wish.
+            drop: why it may not be told of. Of what was told before only that counts no more which
+                is no act; a wish, or its age, takes nothing back.
             unsure: whether another notifier may have read further than it committed.
             read_at: the time now; a record from the future opens its window now.
         """
         act = self._acts.get(event.event_id)
         counts = drop not in NO_ACT
         if act is None:
-            if drop or (len(self._acts) >= MOST_ACTS and not begins(event)):
+            if not matters(event, drop) or (len(self._acts) >= MOST_ACTS and not begins(event)):
                 return False
             act = Act(0, event.at, counts, told_at, told_at, 0, SETTLED, quiet)
             self._acts[event.event_id] = act
@@ -154,17 +160,18 @@ class Windows:
         for name, act in self._acts.items():
             if act.notice is None or (name not in begun and (not act.alerted or act.withdrawn)):
                 continue
-            until = act.at + coalesce_ms
-            within = [
-                each for each in self._acts.values() if each is act or act.at <= each.at < until
+            near = [
+                each
+                for each in self._acts.values()
+                if each is act or -coalesce_ms < each.at - act.at < coalesce_ms
             ]
-            revision = min(sum(each.revision for each in within), _LARGEST)
+            revision = min(sum(each.revision for each in near), _LARGEST)
             if name not in begun:
-                act.alerted, act.withdrawn = max(revision, act.alerted + 1), True
-                yield replace(act.notice, revision=act.alerted, withdrawn=True)
+                act.alerted, act.withdrawn = revision, True
+                yield replace(act.notice, revision=revision, withdrawn=True)
             elif act.offset == SETTLED and revision > act.alerted:
                 act.alerted, act.withdrawn = revision, False
-                at = [each.at for each in within if each.counts]
+                at = [each.at for each in near if each.counts and each.at >= act.at]
                 last_at = max(at) if len(at) > 1 else 0
                 yield replace(act.notice, revision=revision, count=len(at), last_at=last_at)
 
