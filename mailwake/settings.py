@@ -291,14 +291,14 @@ class Settings:
     settle_s: float = setting(
         "MAILWAKE_SETTLE_S",
         "5",
-        decimal(0, 300),
+        decimal(0, 45),
         "How long an alert waits for its event to turn out a machine's, in seconds; one that is "
         "certainly a person's does not wait.",
     )
     settle_doubtful_s: float = setting(
         "MAILWAKE_SETTLE_DOUBTFUL_S",
         "15",
-        decimal(0, 300),
+        decimal(0, 45),
         "How long it waits where the event's signals are doubtful, in seconds.",
     )
     coalesce_s: int = setting(

@@ -190,6 +190,8 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             for reason, count in taken.dropped.items():
                 metrics.NOTIFIER_DROPPED.labels(reason).inc(count)
         metrics.NOTIFIER_LET_GO.inc(partition.let_go - let_go)
+        if partition.committable is None:  # reading once more is progress, though none to commit
+            self._status.progressed()
         return alerts
 
     async def _settle(self) -> list[Alert]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mailwake import ids
 from mailwake.contracts import Alert, Event
-from mailwake_notifier.decide import Drop, begins, drop_of
+from mailwake_notifier.decide import NO_ACT, Drop, begins, drop_of
 
 
 def notice(event: Event, *, quiet: bool = False) -> Alert:
@@ -37,6 +37,7 @@ def notice(event: Event, *, quiet: bool = False) -> Alert:
 
 def alert_of(event: Event, told_at: int, max_age_ms: int) -> Alert | Drop:
     """The alert that an event begins were there no other, or why it begins none."""
-    if drop := drop_of(event, told_at, max_age_ms):
-        return drop
-    return notice(event) if begins(event) else Drop.NOT_FIRST
+    drop = drop_of(event, told_at, max_age_ms)
+    if drop in NO_ACT or begins(event):
+        return drop or notice(event)
+    return Drop.NOT_FIRST

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mailwake.contracts import EVENT, Alert, Event
-from mailwake_notifier.decide import Drop, Times, begins, drop_of
+from mailwake_notifier.decide import NO_ACT, Drop, Times, begins, drop_of
 from mailwake_notifier.windows import SETTLED, Windows, matters
 from mailwake_notifier.wishes import Wishes
 
@@ -105,8 +105,10 @@ class Partition:
         for event in events:
             drop = drop_of(event, told_at, self._times.max_age_ms)
             drop = drop or self._wishes.against(event, told_at)
-            if drop or not begins(event):
-                taken.dropped[drop or Drop.NOT_FIRST] += 1
+            if not begins(event) and drop not in NO_ACT:
+                taken.dropped[Drop.NOT_FIRST] += 1
+            elif drop:
+                taken.dropped[drop] += 1
             name = _name(event)
             windows = self._known.get(name)
             if windows is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Protocol
 
@@ -48,8 +49,7 @@ class Followed:
         """Returns when all is known that was set before this call; waits for Kafka to come back."""
         while True:
             try:
-                await self._follower.current()
-                await self._mutes.current()
+                await asyncio.gather(self._follower.current(), self._mutes.current())
                 return
             except UnavailableError as error:
                 log.warning("alerts wait for what users wish: %s", error)
