@@ -160,7 +160,6 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         alerts: list[Alert] = []
         for part, taken in records.items():
             alerts += await self._take(part, taken)
-            await asyncio.sleep(0)
         alerts += await self._settle()
         metrics.NOTIFIER_WAITING.set(self._waiting)
         await self._tell(alerts)
@@ -189,6 +188,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             metrics.NOTIFIER_EVENTS.inc(taken.read)
             for reason, count in taken.dropped.items():
                 metrics.NOTIFIER_DROPPED.labels(reason).inc(count)
+            await asyncio.sleep(0)  # a record may hold many events
         metrics.NOTIFIER_LET_GO.inc(partition.let_go - let_go)
         if partition.committable is None:  # reading once more is progress, though none to commit
             self._status.progressed()

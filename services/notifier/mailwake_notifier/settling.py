@@ -68,6 +68,7 @@ class Partition:
         self._held: dict[str, int] = {}
         self._first_held: list[tuple[int, str]] = []
         self._silent = told_until > 0
+        self._settled: set[str] = set()  # of these all has been told
         self.offset = 0
         self.let_go = 0
 
@@ -93,8 +94,7 @@ class Partition:
 
     def take(self, offset: int, told_at: int, value: bytes | None, read_at: int) -> Taken:
         """Takes a record of a time (milliseconds); `read_at` is the time now."""
-        if self._silent and offset >= self._told_until:
-            self._speak()
+        self._silent = self._silent and offset < self._told_until
         alerts = self.settle(told_at)
         events, bad = EVENT.read(value or b"")
         taken = Taken(read=len(events))
@@ -115,6 +115,9 @@ class Partition:
                 if not matters(event, drop):
                     continue
                 windows = self._known[name] = Windows()
+            if name in self._settled and not self._silent:
+                self._settled.discard(name)
+                windows.settle(_EVER, self._times)
             quiet = self._wishes.quiet(event, told_at)
             if windows.take(
                 *(event, told_at, offset, self._times),
@@ -126,16 +129,18 @@ class Partition:
                 changed[name] = windows
         for name, windows in changed.items():
             self._known.move_to_end(name)
-            windows.forget(told_at - self._remember_ms)
-            self._note(name, windows)
+            if self._silent:
+                self._settled.add(name)
+            else:
+                windows.forget(told_at - self._remember_ms)
+                self._note(name, windows)
         self.offset = offset + 1
         taken.alerts = [*alerts, *self.settle(min(told_at, read_at))]
         self._forget(told_at - self._remember_ms)
         if self._silent:
             taken.read = 0
             taken.dropped.clear()
-            if self.offset >= self._told_until:
-                self._speak()
+            self._silent = self.offset < self._told_until
         return taken
 
     def settle(self, until: int) -> list[Alert]:
@@ -148,16 +153,11 @@ class Partition:
                 continue
             alerts += windows.settle(until, self._times)
             self._note(name, windows)
-        return [] if self._silent else alerts
+        return alerts
 
     @property
     def _remember_ms(self) -> int:
         return remember_ms(self._times)
-
-    def _speak(self) -> None:
-        """From here on alerts are told; those of what was committed have been."""
-        self.settle(_EVER)
-        self._silent = False
 
     def _note(self, name: str, windows: Windows) -> None:
         """Notes when the windows are due and what they hold, where that is new."""
@@ -178,6 +178,7 @@ class Partition:
             if name in self._held or not (full or windows.told < before):
                 return
             del self._known[name]
+            self._settled.discard(name)
             if windows.told >= before:
                 self.let_go += 1
 
