@@ -280,7 +280,7 @@ class Settings:
     return_s: int = setting(
         "MAILWAKE_RETURN_S",
         "86400",
-        whole(60, 31_536_000),
+        whole(3600, 31_536_000),
         "An open or click by a person after no person had for so many seconds is a return.",
     )
     join_wait_s: int = setting(
@@ -306,14 +306,14 @@ class Settings:
     settle_s: float = setting(
         "MAILWAKE_SETTLE_S",
         "5",
-        decimal(0, 300),
+        decimal(0, 45),
         "How long an alert waits for its event to turn out a machine's, in seconds; one that is "
         "certainly a person's does not wait.",
     )
     settle_doubtful_s: float = setting(
         "MAILWAKE_SETTLE_DOUBTFUL_S",
         "15",
-        decimal(0, 300),
+        decimal(0, 45),
         "How long it waits where the event's signals are doubtful, in seconds.",
     )
     coalesce_s: int = setting(
