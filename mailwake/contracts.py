@@ -34,6 +34,8 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 RETENTION_DAYS = 180
 """So long a mail is tracked at the most, and where nothing else is said."""
 
+Zone = Annotated[str, Meta(pattern="^[A-Za-z0-9_+/-]{1,64}$(?!\\n)")]
+TimeOfDay = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\\n)")]
 Asn = Annotated[int, Meta(ge=0, lt=1 << 32)]
 RetentionDays = Annotated[int, Meta(ge=1, le=RETENTION_DAYS)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
@@ -191,6 +193,9 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
         repeat: another event tells of the same act; this one counts for nothing.
         implied: an open that follows from a click, where no open was seen before it.
         forward: an open by one reader more than the mail has recipients: likely a forward.
+        returned: an open or click by a person after the mail had been quiet for long
+            (`MAILWAKE_RETURN_S`): no person had opened it, forwards aside, or clicked.
+        retention_days: of the send: for how many days after `sent_at` the mail is tracked.
     """
 
     event_id: Id
@@ -219,6 +224,8 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     repeat: bool = False
     implied: bool = False
     forward: bool = False
+    returned: bool = False
+    retention_days: RetentionDays = RETENTION_DAYS
     v: Version = 1
 
 
@@ -235,7 +242,8 @@ class Alert(Struct, frozen=True, omit_defaults=True):
         last_at: the time of the last of them; 0 when there is but one.
         returned: the mail had been quiet for long before.
         quiet: it came in the user's quiet hours: it is listed and does not ring.
-        withdrawn: what it told of turned out to be a machine's; it counts for nothing.
+        withdrawn: what it told of turned out to be a machine's, or another alert tells of it; it
+            counts for nothing.
     """
 
     alert_id: Id
@@ -284,6 +292,36 @@ class Toggles(Struct, frozen=True):
     clicks: bool
 
 
+class QuietHours(Struct, frozen=True, omit_defaults=True):
+    """When a user's bell does not ring, by the clock on the user's wall; see `mailwake.quiet`.
+
+    Attributes:
+        zone: the name of a time zone in the IANA database, such as `Europe/Berlin`.
+        start, end: from when to when, `HH:MM`. Where `end` is not after `start`, it is of the next
+            day.
+        days: the days that they begin on, from 1 (Monday) to 7; empty is every day.
+    """
+
+    zone: Zone
+    start: TimeOfDay
+    end: TimeOfDay
+    days: Annotated[list[Annotated[int, Meta(ge=1, le=7)]], Meta(max_length=7)] = []
+
+
+class DailyDigest(Struct, frozen=True, omit_defaults=True):
+    """That a user wants a mail a day about what was opened and clicked.
+
+    Attributes:
+        address: the user's own, where the mail goes.
+        zone: the time zone that `hour` is of, such as `Europe/Berlin`.
+        hour: from when in the day it is sent, 0 to 23.
+    """
+
+    address: Annotated[str, Meta(pattern="^[^@\\s]+@[^@\\s]+$(?!\\n)", max_length=320)]
+    zone: Zone
+    hour: Annotated[int, Meta(ge=0, le=23)] = 7
+
+
 class Preference(Struct, frozen=True, omit_defaults=True):
     """A user's switches. Key: `tenant/user`; see `user_key`.
 
@@ -295,6 +333,9 @@ class Preference(Struct, frozen=True, omit_defaults=True):
             what held then; 0 when it never was.
         last: the toggles of the last mail for which the user set them; they are the default of the
             next until the switches are changed, which clears them.
+        quiet: when alerts do not ring; None for never.
+        daily_digest: None where none is wanted.
+        daily_digest_at: when it was last switched on; 0 when it never was.
     """
 
     tenant: Tenant
@@ -305,6 +346,43 @@ class Preference(Struct, frozen=True, omit_defaults=True):
     notifications: bool = True
     last: Toggles | None = None
     notifications_at: Millis = 0
+    quiet: QuietHours | None = None
+    daily_digest: DailyDigest | None = None
+    daily_digest_at: Millis = 0
+    v: Version = 1
+
+
+class Mute(Struct, frozen=True, omit_defaults=True):
+    """That a user wants no alerts of one mail. Key: `tenant/user/message_id`; see `mute_key`. A
+    tombstone takes it back.
+
+    Attributes:
+        at: when it was muted.
+    """
+
+    tenant: Tenant
+    user: User
+    message_id: Id
+    at: Millis
+    v: Version = 1
+
+
+class Digest(Struct, frozen=True, omit_defaults=True):
+    """Up to when a user's daily digests tell. Key: `tenant/user`; see `user_key`.
+
+    Attributes:
+        day: the user's day that it is for, `YYYY-MM-DD`; a day has one digest at most.
+        since, until: it tells of what happened from then on, and before then.
+        state: `sending` before the mail is handed over, `sent` after; `nothing` where there was
+            nothing to tell, `refused` where the host takes no mail for that address.
+    """
+
+    tenant: Tenant
+    user: User
+    day: Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\\n)")]
+    since: Millis
+    until: Millis
+    state: Literal["sending", "sent", "nothing", "refused"]
     v: Version = 1
 
 
@@ -370,8 +448,13 @@ def new_consent(
 
 
 def user_key(tenant: str, user: str) -> bytes:
-    """The key of a user's records in `alerts`, `alert_reads` and `preferences`."""
+    """The key of a user's records in `alerts`, `alert_reads`, `digests` and `preferences`."""
     return f"{tenant}/{user}".encode()
+
+
+def mute_key(tenant: str, user: str, message_id: str) -> bytes:
+    """The key of a mute in `mutes`."""
+    return f"{tenant}/{user}/{message_id}".encode()
 
 
 def consent_key(consent: Consent) -> bytes:
@@ -425,6 +508,8 @@ EVENT: Codec[Event] = Codec(Event)
 ALERT: Codec[Alert] = Codec(Alert)
 ALERT_READS: Codec[AlertReads] = Codec(AlertReads)
 PREFERENCE: Codec[Preference] = Codec(Preference)
+MUTE: Codec[Mute] = Codec(Mute)
+DIGEST: Codec[Digest] = Codec(Digest)
 POLICY: Codec[Policy] = Codec(Policy)
 CONSENT: Codec[Consent] = Codec(Consent)
 ERASURE: Codec[Erasure] = Codec(Erasure)

@@ -96,8 +96,18 @@ LOADER_TABLE_PARTS = Gauge(
 # notifier
 NOTIFIER_EVENTS = Counter("mailwake_notifier_events_total", "Events read")
 NOTIFIER_ALERTS = Counter("mailwake_notifier_alerts_total", "Alerts emitted", ["kind"])
+NOTIFIER_REVISED = Counter(
+    "mailwake_notifier_revised_total", "Alerts told again: counted up, withdrawn", ["what"]
+)
 NOTIFIER_DROPPED = Counter(
-    "mailwake_notifier_dropped_total", "Events that gave no alert", ["reason"]
+    "mailwake_notifier_dropped_total", "Events that began no alert", ["reason"]
+)
+NOTIFIER_WAITING = Gauge(
+    "mailwake_notifier_waiting", "Mails and links of which an alert waits in its settle window"
+)
+NOTIFIER_LET_GO = Counter(
+    "mailwake_notifier_let_go_total",
+    "Mails and links forgotten too soon, for want of room: what follows is not counted up",
 )
 
 # api
@@ -111,6 +121,9 @@ API_ALERTS_STREAMED = Counter("mailwake_api_alerts_streamed_total", "Alerts sent
 API_RESYNCS = Counter(
     "mailwake_api_resyncs_total", "Readers of streams that were told to read the list again"
 )
+
+# digest
+DIGESTS = Counter("mailwake_digests_total", "Daily digests, by what became of them", ["outcome"])
 
 # relay
 RELAY_MAILS = Counter("mailwake_relay_mails_total", "Mails answered", ["outcome"])

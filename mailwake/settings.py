@@ -21,6 +21,7 @@ from mailwake.setting_values import (
     TenantUrl,
     bootstrap,
     decimal,
+    mailbox,
     networks,
     one_of,
     path,
@@ -29,6 +30,7 @@ from mailwake.setting_values import (
     tenant_urls,
     text,
     url,
+    url_or_empty,
     whole,
 )
 
@@ -242,6 +244,19 @@ class Settings:
         "Most alerts the API keeps in memory, about a kilobyte each, before it lets go of the "
         "oldest.",
     )
+    digest_from: str = setting(
+        "MAILWAKE_DIGEST_FROM",
+        "Mailwake <mailwake@localhost>",
+        mailbox,
+        "Whom the daily digest is from.",
+    )
+    digest_smtp: str = setting(
+        "MAILWAKE_DIGEST_SMTP",
+        "",
+        url_or_empty("smtp", "smtp+tls", "smtps"),
+        "The SMTP host that gets the daily digests, with user and password if it wants them; empty "
+        "is that of MAILWAKE_RELAY_NEXT.",
+    )
     state: Path = setting(
         "MAILWAKE_STATE",
         "mailwake-state",
@@ -262,6 +277,12 @@ class Settings:
         "A further hit of the same reader on the same pixel or link within so many seconds is a "
         "repeat and gives no event.",
     )
+    return_s: int = setting(
+        "MAILWAKE_RETURN_S",
+        "86400",
+        whole(3600, 31_536_000),
+        "An open or click by a person after no person had for so many seconds is a return.",
+    )
     join_wait_s: int = setting(
         "MAILWAKE_JOIN_WAIT_S",
         "86400",
@@ -281,6 +302,26 @@ class Settings:
         whole(1, 31_536_000),
         "How old an open or click may be, in seconds, when the enricher tells of it, for its "
         "sender to be alerted; an older one is shown, and rings no bell.",
+    )
+    settle_s: float = setting(
+        "MAILWAKE_SETTLE_S",
+        "5",
+        decimal(0, 45),
+        "How long an alert waits for its event to turn out a machine's, in seconds; one that is "
+        "certainly a person's does not wait.",
+    )
+    settle_doubtful_s: float = setting(
+        "MAILWAKE_SETTLE_DOUBTFUL_S",
+        "15",
+        decimal(0, 45),
+        "How long it waits where the event's signals are doubtful, in seconds.",
+    )
+    coalesce_s: int = setting(
+        "MAILWAKE_COALESCE_S",
+        "600",
+        whole(0, 3600),
+        "Further opens of a mail, or clicks of a link, within so many seconds after the one that "
+        "alerted are counted in its alert.",
     )
     loader_rows: int = setting(
         "MAILWAKE_LOADER_ROWS", "50000", whole(1, 1_000_000), "Most rows in one insert."
@@ -388,7 +429,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Set
     return Settings(**values | given)
 
 
-_SECRET = frozenset({"CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT"})
+_SECRET = frozenset({"CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT", "MAILWAKE_DIGEST_SMTP"})
 """What may hold a password, and is therefore not shown in an error."""
 _NOT_SETTINGS = frozenset({"MAILWAKE_TEST_BACKEND"})
 

@@ -27,6 +27,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "alert_reads": contracts.AlertReads,
     "track": track.Track,
     "preference": contracts.Preference,
+    "mute": contracts.Mute,
+    "digest": contracts.Digest,
     "policy": contracts.Policy,
     "consent": contracts.Consent,
     "reclassified": track.Reclassified,

@@ -76,6 +76,8 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "MAILWAKE_API_AUDIENCE": [("", "not be empty")],
     "MAILWAKE_API_ALERTS": [("999", "1000 to 100000000")],
     "MAILWAKE_API_MAX_BYTES": [("0", "1024 to 1073741824")],
+    "MAILWAKE_DIGEST_FROM": [("", "an address"), ("Mailwake", "an address")],
+    "MAILWAKE_DIGEST_SMTP": [("mail.example", "smtp://"), ("http://mail.example", "smtp://")],
     "MAILWAKE_STATE": [("", "not be empty")],
     "MAILWAKE_WORKER": [("", "not be empty")],
     "MAILWAKE_REPEAT_WINDOW_S": [("-1", "0 to 86400"), ("86401", "0 to 86400")],
@@ -122,7 +124,7 @@ def test_a_wrong_value_is_one_line(name: str, value: str, told: str) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT"])
+@pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT", "MAILWAKE_DIGEST_SMTP"])
 def test_a_password_is_not_repeated(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_settings({name: "https://default:secret@host"})

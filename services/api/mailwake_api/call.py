@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailwake.keyring import Keyring
+from mailwake.mutes import Mutes
 from mailwake.register import Register
 from mailwake.service import Status
 from mailwake.settings import Settings
@@ -45,6 +46,7 @@ class Parts:
     reader: Reader
     bell: Bell
     erasing: Erasing
+    mutes: Mutes
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Endpoint:
         most_bytes: the largest body; None takes what MAILWAKE_API_MAX_BYTES says.
     """
 
-    method: Literal["GET", "PUT", "POST"]
+    method: Literal["GET", "PUT", "POST", "DELETE"]
     path: str
     name: str
     summary: str

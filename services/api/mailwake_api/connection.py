@@ -19,7 +19,7 @@ from mailwake.settings import Settings
 
 log = logging.getLogger("mailwake.api.connection")
 
-PUBLISHED = ("sends", "displays", "alert_reads", "removals", "erasures")
+PUBLISHED = ("sends", "displays", "alert_reads", "mutes", "removals", "erasures")
 """What the API writes, beside the register's topics."""
 
 PUBLISH_S = 10.0

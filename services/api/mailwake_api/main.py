@@ -12,6 +12,7 @@ import uvloop
 from mailwake.errors import UnavailableError
 from mailwake.http_server import Server, configure, listen
 from mailwake.keyring import read_keyring
+from mailwake.mutes import Mutes
 from mailwake.register import Register
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
@@ -50,6 +51,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     connection = Connection(settings, register)
     bell = Bell(settings, register, connection)
     erasing = Erasing(settings, keyring, register, connection)
+    mutes = Mutes(settings)
     bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
     parts = Parts(
         settings,
@@ -64,6 +66,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         reader,
         bell,
         erasing,
+        mutes,
     )
     app = make_app(ENDPOINTS, parts, Site(PAGES, parts).routes())
     server = Server(configure(app, Protocol, answer_deadline_s=ANSWER_DEADLINE_S))
@@ -72,7 +75,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         # Each after those it works with; they stop in the opposite order, whatever fails.
         stack.push_async_callback(reader.stop)
-        for part in (register, connection, erasing, bell):
+        for part in (register, connection, erasing, bell, mutes):
             part.start()
             stack.push_async_callback(part.stop)
         getting_ready = asyncio.create_task(_get_ready(parts))
@@ -93,6 +96,7 @@ async def _get_ready(parts: Parts) -> None:
     while not parts.status.ready:
         with contextlib.suppress(UnavailableError):
             await parts.bell.current(60)  # which needs the register
+            await parts.mutes.current(60)
             parts.status.ready = True
 
 

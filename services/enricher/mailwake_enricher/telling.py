@@ -11,13 +11,13 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from mailwake.contracts import Event, Hit, Kind
+from mailwake.contracts import RETENTION_DAYS, Event, Hit, Kind
 from mailwake.ids import event_id
 from mailwake.track import Mark, TrackedSend
 from mailwake_enricher.marks import hit_id_of
 from mailwake_enricher.meaning import judge
 from mailwake_enricher.rules import Judgement, RuleSet
-from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, TOLD, WITHHELD
+from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, RETURNED, TOLD, WITHHELD
 
 DropReason = Literal["duplicate", "erased", "not_tracked", "repeat", "too_late"]
 """Why a hit gave no event."""
@@ -132,6 +132,8 @@ class Teller:
             bool(state & REPEAT),
             False,
             forward,
+            bool(state & RETURNED),
+            send.retention_days or RETENTION_DAYS,
         )
 
 
@@ -148,4 +150,5 @@ def _implied(click: Event, state: int, judgement: Judgement) -> Event:
         target=None,
         repeat=not wanted,
         implied=True,
+        returned=False,
     )

@@ -12,9 +12,19 @@ from msgspec import Struct
 
 from mailwake.clickhouse import ClickHouse
 from mailwake.codec import Codec
-from mailwake.contracts import ALERT_READS, Alert, Consent, Display, Erasure, Send, user_key
+from mailwake.contracts import (
+    ALERT_READS,
+    MUTE,
+    Alert,
+    Consent,
+    Display,
+    Erasure,
+    Send,
+    user_key,
+)
 from mailwake.errors import UnavailableError
 from mailwake.keyring import new_keyring
+from mailwake.mutes import Mutes
 from mailwake.register import Register
 from mailwake.service import Status
 from mailwake.settings import Settings
@@ -64,6 +74,17 @@ class MemoryRegister(Register):
         store.update(values)
 
 
+class MemoryMutes(Mutes):
+    """Mutes whose topic is its own memory; they are away with the register."""
+
+    def __init__(self, settings: Settings, register: MemoryRegister) -> None:
+        super().__init__(settings)
+        self._memory = register
+
+    async def current(self, within_s: float = 5.0) -> None:
+        await self._memory.current()
+
+
 class MemoryConnection(Connection):
     """Keeps what is published."""
 
@@ -73,10 +94,15 @@ class MemoryConnection(Connection):
         self.connected.set()
         self.sends: list[Send] = []
         self.written: list[tuple[str, bytes, bytes | None]] = []
+        self.mutes = MemoryMutes(settings, register)
 
     async def write(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         await self._memory.current()
-        self.written += [(topic, key, value) for key, value in records]
+        for key, value in records:
+            if topic == "mutes":
+                self.mutes.take(key, MUTE.decode(value) if value else None)
+            else:
+                self.written.append((topic, key, value))
 
     async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
         await self._memory.current()
@@ -202,6 +228,7 @@ class Memory:
             self.reader,
             self.bell,
             self.erasing,
+            self.connection.mutes,
         )
 
     def authorization(self, sub: str, role: Role = "user", tenant: str = "acme") -> dict[str, str]:
