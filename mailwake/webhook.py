@@ -47,8 +47,8 @@ Outcome = Literal[
 ]
 """How an attempt ended: 2xx; a status that is none of the others; 429 or 503; 3xx, never followed;
 410; no answer in time; the name is not known; the target is not on the public Internet; no
-connection; no TLS that holds; the connection broke or spoke no HTTP. The last three were not posted:
-the webhook is disabled; the recipient does not agree any more; nothing can be signed."""
+connection; no TLS that holds; the connection broke or spoke no HTTP. The last three were not
+posted: the webhook is disabled; the recipient does not agree any more; nothing can be signed."""
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
