@@ -6,9 +6,9 @@ forgery). Two things are checked: a URL, when it is given and each time it is us
 address that its name stands for, at each connection, which then goes to an address that was checked
 (docs/decisions/0018-webhooks.md).
 
-Sources: the IANA special-purpose registries of IPv4 and IPv6 addresses (RFC 6890), RFC 6052 and 8215
-(NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP), RFC 6761 and 8375 (names), the ports
-that browsers block (https://fetch.spec.whatwg.org/#port-blocking).
+Sources: the IANA special-purpose registries of IPv4 and IPv6 addresses (RFC 6890), RFC 6052 and
+8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP), RFC 6761 and 8375 (names), the
+ports that browsers block (https://fetch.spec.whatwg.org/#port-blocking).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_URL = 2048
 
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<rest>(?:/[!$-;=?-Z_a-z~%]*)?(?:\?[!$-;=?-Z_a-z~%]*)?)"
+    r"(?:/[!$-;=?-Z_a-z~%]*)?(?:\?[!$-;=?-Z_a-z~%]*)?"
 )
 """The one form that is taken: no user, no backslash, no fragment, nothing beyond ASCII, so that it
 can be read in one way alone."""
@@ -71,8 +71,8 @@ _NOT_PUBLIC_4 = tuple(
             "203.0.113.0/24",
             "224.0.0.0/4",
             "240.0.0.0/4",
-            "168.63.129.16/32",
-        ],  # the last is Azure's own, on every machine in it
+            "168.63.129.16/32",  # Azure's own, on every machine in it
+        ],
     )
 )
 _PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
@@ -85,8 +85,8 @@ _NOT_PUBLIC_6 = tuple(
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ISATAP = (0x00005EFE, 0x02005EFE)
 _BLOCKED_PORTS = frozenset(
-    [1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670)]
-    + [6679, 6697, 10080]
+    {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6679, 6697, 10080}
+    | {*range(6665, 6670)}
 )
 _USUAL = {"https": 443, "http": 80}
 

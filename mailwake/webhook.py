@@ -7,7 +7,6 @@ the signature, the secrets' form and the schedule are its.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from typing import Annotated, Literal, get_args
 
@@ -197,11 +196,3 @@ def lane_of(wait_ms: int) -> str:
 def secret_text(secret: bytes) -> str:
     """A secret as its owner gets it: `whsec_` and base64, as Standard Webhooks has it."""
     return "whsec_" + base64.b64encode(secret).decode()
-
-
-def secret_bytes(text: str) -> bytes:
-    """The bytes of a secret's text. Raises ValueError."""
-    try:
-        return base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        raise ValueError("a secret is whsec_ and base64") from None

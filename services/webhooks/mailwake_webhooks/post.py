@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import certifi
 import httpcore
@@ -133,9 +134,16 @@ def _outcome_of(error: Exception) -> Outcome:
         case TimeoutError() | httpcore.TimeoutException():
             return "timeout"
         case httpcore.ConnectError():
-            return "tls" if isinstance(error.__cause__, ssl.SSLError) else "connect"
+            return "tls" if _is_of_tls(error) else "connect"
         case _:
             return "broken"
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Whether TLS is what an error comes from; anyio and httpcore wrap what it was."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 async def _throw_away(response: httpcore.Response) -> None:
@@ -150,6 +158,43 @@ async def _throw_away(response: httpcore.Response) -> None:
 
 class _NoName(Exception):
     """The name is not known."""
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection that is closed when its handshake is given up: httpcore closes it when that
+    fails, and leaves it open when the attempt's time is over."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Some bytes."""
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Writes all."""
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Closes it."""
+        await self._inner.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore asks of it."""
+        return self._inner.get_extra_info(info)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """The connection with TLS."""
+        try:
+            return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            await self._inner.aclose()
+            raise
 
 
 class _Pinned(httpcore.AsyncNetworkBackend):
@@ -176,8 +221,10 @@ class _Pinned(httpcore.AsyncNetworkBackend):
         failed: Exception | None = None
         for address in addresses[:_MOST_ADDRESSES]:
             try:
-                return await self._inner.connect_tcp(
-                    address, port, timeout, local_address, socket_options
+                return _Stream(
+                    await self._inner.connect_tcp(
+                        address, port, timeout, local_address, socket_options
+                    )
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
