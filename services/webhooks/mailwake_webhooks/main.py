@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import contextlib
 
+import uvloop
+
 from mailwake.errors import UnavailableError
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.keyring import read_keyring
@@ -31,7 +33,7 @@ SESSION_MS = 6_000
 def main(argv: list[str]) -> int:
     """Runs the service; gives the exit status."""
     argparse.ArgumentParser(prog="mailwake webhooks", description=__doc__).parse_args(argv)
-    return run_service("webhooks", work)
+    return run_service("webhooks", work, loop_factory=uvloop.new_event_loop)
 
 
 async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 MOST = 512
 MOST_OF_A_TENANT = 48
-MOST_OF_A_WEBHOOK = 4
+MOST_OF_A_WEBHOOK = 8
 
 WAIT_S = 2.0
 """So long an attempt waits in memory for its place at the most."""
@@ -34,16 +34,18 @@ class _Webhook:
     """One webhook.
 
     Attributes:
-        takes_s: how long its attempts take, of late.
+        takes_s: how long its attempts took, of late.
+        began: when those that are running began (monotonic seconds), the oldest first.
         free_at: when it should come to what is put off next (monotonic seconds).
         rests_until: nothing is sent to it before (monotonic seconds).
     """
 
     used_at: float
     takes_s: float = _USUAL_S
-    running: int = 0
+    began: dict[object, float] = field(default_factory=dict)
     free_at: float = 0.0
     rests_until: float = 0.0
+    places: int = 0
     waiting: deque[asyncio.Future[bool]] = field(default_factory=deque)
 
 
@@ -76,10 +78,12 @@ class Pace:
         if not await self._come_to(tenant, webhook):
             yield False
             return
-        began = self._clock()
+        began, attempt = self._clock(), object()
+        webhook.began[attempt] = began
         try:
             yield True
         finally:
+            del webhook.began[attempt]
             took = self._clock() - began
             webhook.takes_s += (took - webhook.takes_s) * _MEMORY
             webhook.used_at = self._clock()
@@ -92,17 +96,17 @@ class Pace:
         webhook.free_at = max(webhook.free_at, now + _SOONEST_S)
         wait = webhook.free_at - now
         if wait < LATEST_S:
-            webhook.free_at += webhook.takes_s / MOST_OF_A_WEBHOOK
+            webhook.free_at += self._takes_s(webhook) / MOST_OF_A_WEBHOOK
         return min(wait, LATEST_S)
 
     async def _come_to(self, tenant: str, webhook: _Webhook) -> bool:
         """Takes a place, now or in a moment; gives whether there was one."""
         full = self.running >= MOST or self._of_tenants.get(tenant, 0) >= MOST_OF_A_TENANT
-        if not full and webhook.running < MOST_OF_A_WEBHOOK:
+        if not full and webhook.places < MOST_OF_A_WEBHOOK:
             self._take(tenant, webhook)
             return True
         ahead = len(webhook.waiting) + 1
-        if full or ahead * webhook.takes_s / MOST_OF_A_WEBHOOK > WAIT_S:
+        if full or ahead * self._takes_s(webhook) / MOST_OF_A_WEBHOOK > WAIT_S:
             return False
         if self._waiting >= MOST_WAITING:
             return False
@@ -124,10 +128,15 @@ class Pace:
                 webhook.waiting.remove(turn)
         return True
 
+    def _takes_s(self, webhook: _Webhook) -> float:
+        """How long an attempt takes: also one that has not ended yet tells of it."""
+        oldest = next(iter(webhook.began.values()), self._clock())
+        return max(webhook.takes_s, self._clock() - oldest)
+
     def _take(self, tenant: str, webhook: _Webhook) -> None:
         self.running += 1
         self._of_tenants[tenant] = self._of_tenants.get(tenant, 0) + 1
-        webhook.running += 1
+        webhook.places += 1
 
     def _leave(self, tenant: str, webhook: _Webhook) -> None:
         while webhook.waiting:
@@ -136,7 +145,7 @@ class Pace:
                 turn.set_result(True)  # the place goes on to it
                 return
         self.running -= 1
-        webhook.running -= 1
+        webhook.places -= 1
         self._of_tenants[tenant] -= 1
         if not self._of_tenants[tenant]:
             del self._of_tenants[tenant]
@@ -148,7 +157,7 @@ class Pace:
             self._webhooks = {
                 known: webhook
                 for known, webhook in self._webhooks.items()
-                if webhook.running
+                if webhook.places
                 or webhook.waiting
                 or max(webhook.used_at, webhook.rests_until, webhook.free_at) > now - _FORGET_S
             }

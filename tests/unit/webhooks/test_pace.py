@@ -47,7 +47,7 @@ async def test_a_slow_webhook_is_not_waited_for_and_takes_no_place_of_another() 
     pace, go, got = Pace(clock), asyncio.Event(), list[bool]()
     for _ in range(20):  # it has been slow
         async with pace.place("acme", b"a"):
-            clock.now += 15
+            clock.now += 30
     tasks = [asyncio.create_task(hold(pace, "acme", b"a", go, got)) for _ in range(100)]
     await started()
     assert sorted(got) == [False] * (100 - MOST_OF_A_WEBHOOK) + [True] * MOST_OF_A_WEBHOOK
@@ -58,12 +58,29 @@ async def test_a_slow_webhook_is_not_waited_for_and_takes_no_place_of_another() 
 
 
 @pytest.mark.fault(20)
+async def test_an_attempt_that_hangs_tells_how_slow_it_is_before_it_ends() -> None:
+    clock = Clock()
+    pace, go, got = Pace(clock), asyncio.Event(), list[bool]()
+    tasks = [asyncio.create_task(hold(pace, "acme", b"a", go, got)) for _ in range(8)]
+    await started()
+    clock.now += 20
+    async with pace.place("acme", b"a") as there:
+        assert not there
+    waits = [pace.put_off_s(b"a") for _ in range(3)]
+    assert waits == pytest.approx([1, 1 + 20 / 8, 1 + 40 / 8])
+    go.set()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.fault(20)
 async def test_who_waits_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "WAIT_S", 0.05)
     pace, go, got = Pace(Clock()), asyncio.Event(), list[bool]()
-    tasks = [asyncio.create_task(hold(pace, "acme", b"a", go, got)) for _ in range(5)]
+    tasks = [
+        asyncio.create_task(hold(pace, "acme", b"a", go, got)) for _ in range(MOST_OF_A_WEBHOOK + 1)
+    ]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    assert got == [True] * 4 + [False]
+    assert got == [True] * MOST_OF_A_WEBHOOK + [False]
     go.set()
     await asyncio.gather(*tasks)
     assert pace.running == 0
@@ -71,9 +88,10 @@ async def test_who_waits_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_who_is_cancelled_leaves_no_place_taken() -> None:
     pace, go, got = Pace(Clock()), asyncio.Event(), list[bool]()
-    tasks = [asyncio.create_task(hold(pace, "acme", b"a", go, got)) for _ in range(6)]
+    most = MOST_OF_A_WEBHOOK
+    tasks = [asyncio.create_task(hold(pace, "acme", b"a", go, got)) for _ in range(most + 2)]
     await started()
-    for task in tasks[3:]:
+    for task in tasks[3:]:  # those that hold a place, and those that wait
         task.cancel()
     await asyncio.wait(tasks[3:])
     go.set()
@@ -87,7 +105,7 @@ async def test_who_is_cancelled_leaves_no_place_taken() -> None:
 async def test_a_tenant_leaves_places_for_others() -> None:
     pace, go, got = Pace(Clock()), asyncio.Event(), list[bool]()
     tasks = [
-        asyncio.create_task(hold(pace, "acme", b"%d" % (number // 4), go, got))
+        asyncio.create_task(hold(pace, "acme", b"%d" % (number // 8), go, got))
         for number in range(MOST_OF_A_TENANT + 20)
     ]
     await started()
