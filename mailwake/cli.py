@@ -46,6 +46,7 @@ COMMANDS = (
         "topics", "mailwake.topics_apply:topics_command", "create the topics in Kafka", "kafka"
     ),
     Command("migrate", "mailwake.migrate:migrate_command", "create the tables", "clickhouse"),
+    Command("analysts", "mailwake.analysts:analysts_command", "who reads ClickHouse", "clickhouse"),
     Command(
         "api-keys", "mailwake_api.commands:keys_command", "make the keys of bearer tokens", "api"
     ),

@@ -34,6 +34,8 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 RETENTION_DAYS = 180
 """So long a mail is tracked at the most, and where nothing else is said."""
 
+Zone = Annotated[str, Meta(pattern="^[A-Za-z0-9_+/-]{1,64}$(?!\\n)")]
+TimeOfDay = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\\n)")]
 Asn = Annotated[int, Meta(ge=0, lt=1 << 32)]
 RetentionDays = Annotated[int, Meta(ge=1, le=RETENTION_DAYS)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
@@ -191,6 +193,8 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
         repeat: another event tells of the same act; this one counts for nothing.
         implied: an open that follows from a click, where no open was seen before it.
         forward: an open by one reader more than the mail has recipients: likely a forward.
+        returned: an open or click by a person after the mail had been quiet for long
+            (`MAILWAKE_RETURN_S`): no person had opened it, forwards aside, or clicked.
     """
 
     event_id: Id
@@ -219,6 +223,7 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     repeat: bool = False
     implied: bool = False
     forward: bool = False
+    returned: bool = False
     v: Version = 1
 
 
@@ -284,6 +289,36 @@ class Toggles(Struct, frozen=True):
     clicks: bool
 
 
+class QuietHours(Struct, frozen=True, omit_defaults=True):
+    """When a user's bell does not ring, by the clock on the user's wall; see `mailwake.quiet`.
+
+    Attributes:
+        zone: the name of a time zone in the IANA database, such as `Europe/Berlin`.
+        start, end: from when to when, `HH:MM`. Where `end` is not after `start`, it is of the next
+            day.
+        days: the days that they begin on, from 1 (Monday) to 7; empty is every day.
+    """
+
+    zone: Zone
+    start: TimeOfDay
+    end: TimeOfDay
+    days: Annotated[list[Annotated[int, Meta(ge=1, le=7)]], Meta(max_length=7)] = []
+
+
+class DailyDigest(Struct, frozen=True, omit_defaults=True):
+    """That a user wants a mail a day about what was opened and clicked.
+
+    Attributes:
+        address: the user's own, where the mail goes.
+        zone: the time zone that `hour` is of, such as `Europe/Berlin`.
+        hour: from when in the day it is sent, 0 to 23.
+    """
+
+    address: Annotated[str, Meta(pattern="^[^@\\s]+@[^@\\s]+$(?!\\n)", max_length=320)]
+    zone: Zone
+    hour: Annotated[int, Meta(ge=0, le=23)] = 7
+
+
 class Preference(Struct, frozen=True, omit_defaults=True):
     """A user's switches. Key: `tenant/user`; see `user_key`.
 
@@ -295,6 +330,9 @@ class Preference(Struct, frozen=True, omit_defaults=True):
             what held then; 0 when it never was.
         last: the toggles of the last mail for which the user set them; they are the default of the
             next until the switches are changed, which clears them.
+        quiet: when alerts do not ring; None for never.
+        daily_digest: None where none is wanted.
+        daily_digest_at: when it was last switched on; 0 when it never was.
     """
 
     tenant: Tenant
@@ -305,6 +343,24 @@ class Preference(Struct, frozen=True, omit_defaults=True):
     notifications: bool = True
     last: Toggles | None = None
     notifications_at: Millis = 0
+    quiet: QuietHours | None = None
+    daily_digest: DailyDigest | None = None
+    daily_digest_at: Millis = 0
+    v: Version = 1
+
+
+class Mute(Struct, frozen=True, omit_defaults=True):
+    """That a user wants no alerts of one mail. Key: `tenant/user/message_id`; see `mute_key`. A
+    tombstone takes it back.
+
+    Attributes:
+        at: when it was muted.
+    """
+
+    tenant: Tenant
+    user: User
+    message_id: Id
+    at: Millis
     v: Version = 1
 
 
@@ -374,6 +430,11 @@ def user_key(tenant: str, user: str) -> bytes:
     return f"{tenant}/{user}".encode()
 
 
+def mute_key(tenant: str, user: str, message_id: str) -> bytes:
+    """The key of a mute in `mutes`."""
+    return f"{tenant}/{user}/{message_id}".encode()
+
+
 def consent_key(consent: Consent) -> bytes:
     """The key of a consent in `consents` and `consent_proofs`."""
     return f"{consent.tenant}/{consent.recipient_id}/{consent.purpose}".encode()
@@ -425,6 +486,7 @@ EVENT: Codec[Event] = Codec(Event)
 ALERT: Codec[Alert] = Codec(Alert)
 ALERT_READS: Codec[AlertReads] = Codec(AlertReads)
 PREFERENCE: Codec[Preference] = Codec(Preference)
+MUTE: Codec[Mute] = Codec(Mute)
 POLICY: Codec[Policy] = Codec(Policy)
 CONSENT: Codec[Consent] = Codec(Consent)
 ERASURE: Codec[Erasure] = Codec(Erasure)

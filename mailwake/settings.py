@@ -263,6 +263,12 @@ class Settings:
         "A further hit of the same reader on the same pixel or link within so many seconds is a "
         "repeat and gives no event.",
     )
+    return_s: int = setting(
+        "MAILWAKE_RETURN_S",
+        "86400",
+        whole(60, 31_536_000),
+        "An open or click by a person after no person had for so many seconds is a return.",
+    )
     join_wait_s: int = setting(
         "MAILWAKE_JOIN_WAIT_S",
         "86400",
@@ -282,6 +288,26 @@ class Settings:
         whole(1, 31_536_000),
         "How old an open or click may be, in seconds, when the enricher tells of it, for its "
         "sender to be alerted; an older one is shown, and rings no bell.",
+    )
+    settle_s: float = setting(
+        "MAILWAKE_SETTLE_S",
+        "5",
+        decimal(0, 300),
+        "How long an alert waits for its event to turn out a machine's, in seconds; one that is "
+        "certainly a person's does not wait.",
+    )
+    settle_doubtful_s: float = setting(
+        "MAILWAKE_SETTLE_DOUBTFUL_S",
+        "15",
+        decimal(0, 300),
+        "How long it waits where the event's signals are doubtful, in seconds.",
+    )
+    coalesce_s: int = setting(
+        "MAILWAKE_COALESCE_S",
+        "600",
+        whole(0, 3600),
+        "Further opens of a mail, or clicks of a link, within so many seconds after the one that "
+        "alerted are counted in its alert.",
     )
     webhook_http: str = setting(
         "MAILWAKE_WEBHOOK_HTTP",

@@ -28,6 +28,7 @@ CODECS: dict[str, Codec[Any]] = {
     "alert_reads": contracts.ALERT_READS,
     "track": track.TRACK,
     "preference": contracts.PREFERENCE,
+    "mute": contracts.MUTE,
     "policy": contracts.POLICY,
     "consent": contracts.CONSENT,
     "reclassified": track.RECLASSIFIED,

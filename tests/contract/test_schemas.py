@@ -27,6 +27,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "alert_reads": contracts.AlertReads,
     "track": track.Track,
     "preference": contracts.Preference,
+    "mute": contracts.Mute,
     "policy": contracts.Policy,
     "consent": contracts.Consent,
     "reclassified": track.Reclassified,

@@ -14,7 +14,10 @@ from mailwake.migrate import migrate, migrate_command
 from mailwake.schemas import schemas_root
 
 TABLES = {"sends", "displays", "hits", "events", "tracks", "consent_proofs", "migrations"}
-VIEWS = {"consents", "consented_events"}
+VIEWS = {
+    *("consents", "consented_events", "withheld_mails", "v_events", "v_opens", "v_clicks"),
+    *("v_messages", "v_days", "v_link_performance", "v_time_to_open", "v_clients", "v_verdicts"),
+}
 CREATE = "CREATE TABLE IF NOT EXISTS {} (a String) ENGINE = MergeTree ORDER BY a;\n"
 
 
@@ -38,12 +41,14 @@ def test_the_command_makes_database_and_tables_once(
     assert migrate_command(["--dry-run"]) == 0
     assert capsys.readouterr().out.startswith(
         "would apply 0001_tables\nwould apply 0002_consents\nwould apply 0003_meaning\n"
+        "would apply 0004_views\nwould apply 0005_returned\n"
     )
     with pytest.raises(ClickHouseError):
         tables(url)  # nothing was made, not even the database
     assert migrate_command([]) == 0
     assert capsys.readouterr().out.startswith(
         "applied 0001_tables\napplied 0002_consents\napplied 0003_meaning\n"
+        "applied 0004_views\napplied 0005_returned\n"
     )
     assert tables(url) == TABLES | VIEWS
     assert migrate_command([]) == 0
@@ -74,9 +79,12 @@ def test_what_stood_before_a_migration_stays(url: str, tmp_path: Path) -> None:
         "SELECT toString(number), 'open', now64(3) - INTERVAL number * 100 DAY, 'acme', 'm' "
         "FROM numbers(4)"
     )
-    assert [migration.number for migration in migrate(url)] == [3]
-    sql = "SELECT event_id, verdict, score, repeat FROM consented_events(tenant='acme',user='anna')"
-    assert client.query(sql) == [("e", "human", 0, False)]
+    assert migrate(url)[0].number == 3
+    sql = (
+        "SELECT event_id, verdict, score, repeat, returned "
+        "FROM consented_events(tenant='acme',user='anna')"
+    )
+    assert client.query(sql) == [("e", "human", 0, False, False)]
     client.execute("OPTIMIZE TABLE hits FINAL")
     assert client.query("SELECT hit_id, asn FROM hits FINAL ORDER BY hit_id") == [
         *(("0", 0), ("1", 0)),

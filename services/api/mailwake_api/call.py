@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailwake.keyring import Keyring
+from mailwake.mutes import Mutes
 from mailwake.register import Register
 from mailwake.service import Status
 from mailwake.settings import Settings
@@ -47,6 +48,7 @@ class Parts:
     reader: Reader
     bell: Bell
     erasing: Erasing
+    mutes: Mutes
     webhooks: Webhooks
     deliveries: Deliveries
 

@@ -21,7 +21,7 @@ from mailwake.webhook import lane_topic
 log = logging.getLogger("mailwake.api.connection")
 
 PUBLISHED = (
-    *("sends", "displays", "alert_reads", "removals", "erasures"),
+    *("sends", "displays", "alert_reads", "mutes", "removals", "erasures"),
     *("webhooks", lane_topic("now")),
 )
 """What the API writes, beside the register's topics."""

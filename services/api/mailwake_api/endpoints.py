@@ -11,6 +11,7 @@ from mailwake_api import (
     contacts,
     documents,
     messages,
+    muting,
     policy,
     preferences,
     privacy,
@@ -25,6 +26,7 @@ from mailwake_api.call import Endpoint, Handler
 from mailwake_api.consents import Consents, RecordedAll, Statements, Whom
 from mailwake_api.contacts import Contact, ContactQuery
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
+from mailwake_api.muting import Muted
 from mailwake_api.policy import PolicyNow, PolicyWish
 from mailwake_api.preferences import ForUser, Preferences, Switches
 from mailwake_api.privacy import Export, Receipt
@@ -232,6 +234,28 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         gives=MessageView,
         tagged=True,
         says={200: "The mail, with an ETag.", **_NOT_AMONG},
+    ),
+    Endpoint(
+        method="PUT",
+        path="/v1/messages/{message_id}/mute",
+        name="mute_message",
+        summary="Have a mail alert nobody from now on",
+        who="user",
+        handler=muting.mute,
+        asks=OneMessage,
+        gives=Muted,
+        says={200: "It is muted.", **_NOT_AMONG},
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/messages/{message_id}/mute",
+        name="unmute_message",
+        summary="Have a mail alert again",
+        who="user",
+        handler=muting.unmute,
+        asks=OneMessage,
+        gives=Muted,
+        says={200: "It is not muted.", **_NOT_AMONG},
     ),
     Endpoint(
         method="GET",

@@ -12,6 +12,7 @@ import uvloop
 from mailwake.errors import UnavailableError
 from mailwake.http_server import Server, configure, listen
 from mailwake.keyring import read_keyring
+from mailwake.mutes import Mutes
 from mailwake.register import Register
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
@@ -52,6 +53,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     connection = Connection(settings, register)
     bell = Bell(settings, register, connection)
     erasing = Erasing(settings, keyring, register, connection)
+    mutes = Mutes(settings)
     webhooks, deliveries = Webhooks(settings), Deliveries(settings)
     bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
     parts = Parts(
@@ -67,6 +69,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         reader,
         bell,
         erasing,
+        mutes,
         webhooks,
         deliveries,
     )
@@ -77,7 +80,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         # Each after those it works with; they stop in the opposite order, whatever fails.
         stack.push_async_callback(reader.stop)
-        for part in (register, connection, erasing, bell, webhooks, deliveries):
+        for part in (register, connection, erasing, bell, mutes, webhooks, deliveries):
             part.start()
             stack.push_async_callback(part.stop)
         getting_ready = asyncio.create_task(_get_ready(parts))
@@ -98,6 +101,7 @@ async def _get_ready(parts: Parts) -> None:
     while not parts.status.ready:
         with contextlib.suppress(UnavailableError):
             await parts.bell.current(60)  # which needs the register
+            await parts.mutes.current(60)
             await parts.webhooks.current(60)
             parts.status.ready = True
 

@@ -41,6 +41,7 @@ class Rules:
     """The settings that deciding needs, in milliseconds.
 
     Attributes:
+        return_ms: an open or click by a person after so long without one is a return.
         keep_ms: how long a mail is tracked at the most (its send may say less), and how long after
             its last sign of life its track is kept; as long as `tracks` keeps a record
             (schemas/topics/tracks.yaml).
@@ -50,6 +51,7 @@ class Rules:
     repeat_window_ms: int
     join_wait_ms: int
     keep_ms: int
+    return_ms: int = 86_400_000
     meaning: RuleSet = field(default_factory=packaged_rules)
 
 
@@ -189,7 +191,8 @@ def join_send(
         outcome.drops.append("not_tracked")
         return
     mode: Mode = "anonymous" if "anonymous" in (hit.mode, send.mode) else "identified"
-    meaning, window, marks = rules.meaning, rules.repeat_window_ms, track.marks
+    meaning, marks = rules.meaning, track.marks
+    window, quiet = rules.repeat_window_ms, rules.return_ms
     since = 0
     if marks:
         since = remembered_since(max(hit.at, marks[-1].at), meaning, window)
@@ -204,16 +207,18 @@ def join_send(
     note_itself(texts, new, send, meaning)
     teller = Teller(outcome, texts, send, hit.message_id, track.hits, meaning, joining=joining)
     if late:
-        teller.tell(new, hit.hit_id, weigh_alone(track, texts, new, (), send, meaning, window))
+        judgement = weigh_alone(track, texts, new, (), send, meaning, window, quiet)
+        teller.tell(new, hit.hit_id, judgement)
         settle_mark(track, texts, new, send, meaning)
         return
     insert_mark(track, new)
     told = [mark.state for mark in marks]
     added = len(marks) > 1 and note_company(track, new, send, meaning)
     if new is marks[-1] and not added:
-        teller.tell(new, hit.hit_id, weigh_alone(track, texts, new, marks, send, meaning, window))
+        judgement = weigh_alone(track, texts, new, marks, send, meaning, window, quiet)
+        teller.tell(new, hit.hit_id, judgement)
     else:
-        weighed = weigh(track, new, send, meaning, window)
+        weighed = weigh(track, new, send, meaning, window, quiet)
         for mark, was, (state, judgement) in zip(marks, told, weighed, strict=True):
             mark.state = state
             if mark is new:

@@ -29,6 +29,7 @@ from mailwake_enricher.signs import (
     PERSON,
     READ_BEFORE,
     REPEAT,
+    RETURNED,
     SIGNALS,
     WIDE,
     WITHHELD,
@@ -68,17 +69,26 @@ class Walk:
         clicked: the links that persons have clicked.
         openers: persons' recent opens.
         known, people: the readers (`mailwake_enricher.readers`).
+        acted: when a person last opened or clicked, forwards aside; 0 when none has.
     """
 
     __slots__ = (
-        *("_rules", "_send", "_texts"),
-        *("clicked", "known", "opened", "openers", "people"),
+        *("_return_ms", "_rules", "_send", "_texts"),
+        *("acted", "clicked", "known", "opened", "openers", "people"),
     )
 
-    def __init__(self, settled: Tally, texts: list[str], send: TrackedSend, rules: RuleSet) -> None:
+    def __init__(
+        self,
+        settled: Tally,
+        texts: list[str],
+        send: TrackedSend,
+        rules: RuleSet,
+        return_ms: int = 0,
+    ) -> None:
         """Begins after what is settled."""
-        self._texts, self._rules = texts, rules
+        self._texts, self._rules, self._return_ms = texts, rules, return_ms
         self._send = send
+        self.acted = max(settled.last_open_at, settled.last_click_at)
         self.opened, self.clicked = settled.first_open_at, settled.clicked
         self.openers: list[Mark] = []
         self.known, self.people = settled.known, settled.people
@@ -97,8 +107,8 @@ class Walk:
             if link < 0:
                 self.openers.append(mark)
                 if self.meet(mark, shown, judgement):
-                    state |= FORWARD
-                elif not opened:
+                    return state | FORWARD, judgement
+                if not opened:
                     state |= FIRST
                     self.opened = mark.at
             else:
@@ -108,6 +118,9 @@ class Walk:
                 if link not in self.clicked:
                     state |= FIRST
                     self.clicked = [*self.clicked, link]
+            if self.acted and mark.at - self.acted >= self._return_ms:
+                state |= RETURNED
+            self.acted = max(self.acted, mark.at)
         return state, judgement
 
     def _was_read(self, mark: Mark) -> bool:
@@ -153,6 +166,7 @@ def weigh_alone(
     send: TrackedSend,
     rules: RuleSet,
     window_ms: int,
+    return_ms: int,
 ) -> Judgement:
     """Gives one mark its state, where `marks`, those before it, stay what they were; counts it."""
     repeat, since, opens = 0, new.at - window_ms, new.link < 0
@@ -173,8 +187,9 @@ def weigh_alone(
             repeat = REPEAT
     if not repeat and track.readers:
         repeat = _repeats_settled(track, texts, new, window_ms)
-    walk = Walk(track.settled or _NOTHING, texts, send, rules)
+    walk = Walk(track.settled or _NOTHING, texts, send, rules, return_ms)
     walk.opened, walk.clicked = track.first_open_at, track.clicked
+    walk.acted = max(track.last_open_at, track.last_click_at)
     if before and (opens or new.state & BURST):
         for mark in before:
             walk.openers.append(mark)
@@ -186,10 +201,16 @@ def weigh_alone(
     return judgement
 
 
-def weigh(track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int) -> Weighed:
-    """State and verdict of each mark; counts all anew. `window_ms` is that of repeats."""
+def weigh(
+    track: Track, new: Mark, send: TrackedSend, rules: RuleSet, window_ms: int, return_ms: int
+) -> Weighed:
+    """State and verdict of each mark; counts all anew.
+
+    `window_ms` is that of repeats; after `return_ms` without an act of a person the next is a
+    return.
+    """
     settled = track.settled or _NOTHING
-    walk = Walk(settled, track.texts, send, rules)
+    walk = Walk(settled, track.texts, send, rules, return_ms)
     tally = _copy(settled)
     last: dict[tuple[int, int, int, int, int], int] = {}
     weighed: Weighed = []

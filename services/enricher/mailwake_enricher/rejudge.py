@@ -29,7 +29,7 @@ COUNTS = (
 
 _JUDGED = (
     *("verdict", "score", "reasons", "first", "repeat", "implied", "forward"),
-    "recipient_id",
+    *("returned", "recipient_id"),
 )
 """The fields of an event that rules decide."""
 
@@ -169,7 +169,12 @@ def _wanted(standing: dict[str, Event], told: dict[str, Event], version: int) ->
         if stands.repeat:
             wanted[identity] = stands
             continue
-        changes: dict[str, object] = {"repeat": True, "first": False, "rules_version": version}
+        changes: dict[str, object] = {
+            "repeat": True,
+            "first": False,
+            "returned": False,
+            "rules_version": version,
+        }
         click = told.get(event_id(stands.hit_id, "click")) if stands.implied else None
         if click is not None:
             changes |= {

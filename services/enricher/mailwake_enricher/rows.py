@@ -54,6 +54,7 @@ def event_columns(events: Sequence[Event]) -> Columns:
         *("event_id", "revision", "hit_id", "kind", "at", "tenant", "user", "message_id"),
         *("recipient", "recipient_count", "mode", "verdict", "reasons", "first", "sent_at"),
         *("link", "network", "agent", "score", "rules_version", "repeat", "implied", "forward"),
+        "returned",
     ) | _or_empty(events, "recipient_id", "target", "tag")
 
 

@@ -24,11 +24,12 @@ LATE = 1 << 20  # long after scanners come, from a network that is known and nob
 
 # These are made anew when hits come besides.
 READ_BEFORE, REPEAT, FIRST, IMPLIES, FORWARD, PERSON = (1 << bit for bit in range(11, 17))
+RETURNED = 1 << 21  # the mail had been quiet for long
 
 BURST = LINK_BURST | HIT_BURST | NETWORK_BURST | HOSTED_PAIR
 SENDER = SENDER_NETWORK | SENDER_AGENT
 LASTING = BURST | BESIDE | AFTER_SELF | SOON | EARLY | LATE | SENDER | WIDE | PLAIN | SCANS | HOSTED
-TOLD = REPEAT | FIRST | FORWARD  # fields of the event
+TOLD = REPEAT | FIRST | FORWARD | RETURNED  # fields of the event
 
 _SIGNALS: dict[int, Reason] = {
     LINK_BURST: "link_burst",

@@ -17,7 +17,7 @@ from mailwake.track import Mark, TrackedSend
 from mailwake_enricher.marks import hit_id_of
 from mailwake_enricher.meaning import judge
 from mailwake_enricher.rules import Judgement, RuleSet
-from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, TOLD, WITHHELD
+from mailwake_enricher.signs import FIRST, FORWARD, IMPLIES, REPEAT, RETURNED, TOLD, WITHHELD
 
 DropReason = Literal["duplicate", "erased", "not_tracked", "repeat", "too_late"]
 """Why a hit gave no event."""
@@ -130,6 +130,7 @@ class Teller:
             bool(state & REPEAT),
             False,
             forward,
+            bool(state & RETURNED),
         )
 
 
@@ -146,4 +147,5 @@ def _implied(click: Event, state: int, judgement: Judgement) -> Event:
         target=None,
         repeat=not wanted,
         implied=True,
+        returned=False,
     )

@@ -84,6 +84,7 @@ class Enricher:
         self._clock = clock
         self._rules = Rules(
             repeat_window_ms=settings.repeat_window_s * 1000,
+            return_ms=settings.return_s * 1000,
             join_wait_ms=settings.join_wait_s * 1000,
             keep_ms=int(registry()["tracks"].config["retention.ms"]),
             meaning=meaning,

@@ -13,10 +13,20 @@ from msgspec.structs import replace
 
 from mailwake.clickhouse import ClickHouse
 from mailwake.codec import Codec
-from mailwake.contracts import ALERT_READS, Alert, Consent, Display, Erasure, Send, user_key
+from mailwake.contracts import (
+    ALERT_READS,
+    MUTE,
+    Alert,
+    Consent,
+    Display,
+    Erasure,
+    Send,
+    user_key,
+)
 from mailwake.errors import UnavailableError
 from mailwake.ids import now_ms
 from mailwake.keyring import new_keyring
+from mailwake.mutes import Mutes
 from mailwake.register import Register
 from mailwake.service import Status
 from mailwake.settings import Settings
@@ -69,6 +79,17 @@ class MemoryRegister(Register):
         store.update(values)
 
 
+class MemoryMutes(Mutes):
+    """Mutes whose topic is its own memory; they are away with the register."""
+
+    def __init__(self, settings: Settings, register: MemoryRegister) -> None:
+        super().__init__(settings)
+        self._memory = register
+
+    async def current(self, within_s: float = 5.0) -> None:
+        await self._memory.current()
+
+
 class MemoryConnection(Connection):
     """Keeps what is published."""
 
@@ -78,12 +99,16 @@ class MemoryConnection(Connection):
         self.connected.set()
         self.sends: list[Send] = []
         self.written: list[tuple[str, bytes, bytes | None]] = []
+        self.mutes = MemoryMutes(settings, register)
         self.courier: MemoryDeliveries | None = None
 
     async def write(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         await self._memory.current()
         for key, value in records:
-            self.written.append((topic, key, value))
+            if topic == "mutes":
+                self.mutes.take(key, MUTE.decode(value) if value else None)
+            else:
+                self.written.append((topic, key, value))
             if topic == "webhooks.retry.now" and self.courier is not None:
                 self.courier.try_it(DELIVERY.decode(value or b""))
 
@@ -254,6 +279,7 @@ class Memory:
             self.reader,
             self.bell,
             self.erasing,
+            self.connection.mutes,
             self.webhooks,
             self.deliveries,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +14,16 @@ from hypothesis import strategies as st
 from mailwake.contracts import EVENT, PERSON, Event, Hit, Send
 from mailwake.ids import HitStream
 from mailwake.track import TRACK, Track
+from mailwake_enricher.decide import Rules
 from mailwake_enricher.meaning import LATE_MS, MARKS
 from mailwake_enricher.telling import Outcome
 from tests.unit.enricher.drawing import AGENTS, NETWORKS, SENDS, STREAMS, some_hits
-from tests.unit.enricher.values import NOW, hit, last, plain, run, send
+from tests.unit.enricher.values import NOW, RULES, hit, last, plain, run, send
+
+RETURNING = st.sampled_from([1000, 20_000, 100_000]).map(
+    lambda quiet_ms: dataclasses.replace(RULES, return_ms=quiet_ms)
+)
+"""Rules by which some act is a return even within the time that hits are drawn from."""
 
 
 @settings(max_examples=400)
@@ -26,21 +33,28 @@ from tests.unit.enricher.values import NOW, hit, last, plain, run, send
     order=st.randoms(use_true_random=False),
     place=st.integers(0, MARKS),
     again=st.lists(st.integers(0, MARKS - 1), max_size=6),
+    rules=RETURNING,
 )
 def test_order_and_copies_change_neither_events_nor_track(
-    hits: list[Hit], sent: dict[str, Any], order: random.Random, place: int, again: list[int]
+    hits: list[Hit],
+    sent: dict[str, Any],
+    order: random.Random,
+    place: int,
+    again: list[int],
+    rules: Rules,
 ) -> None:
     """The law of permutation and of replay, for as many hits as a track remembers."""
     straight, crooked = Track(), Track()
-    events = run(straight, send(**sent), *sorted(hits, key=lambda each: each.at)).events
+    in_order = sorted(hits, key=lambda each: each.at)
+    events = run(straight, send(**sent), *in_order, rules=rules).events
     mixed: list[Send | Hit] = [*hits, *(hits[at] for at in again if at < len(hits))]
     order.shuffle(mixed)
     mixed.insert(min(place, len(mixed)), send(**sent))
-    others = run(crooked, *mixed).events
+    others = run(crooked, *mixed, rules=rules).events
     assert last(others) == last(events)
     assert plain(crooked) == plain(straight)
     # And once more, all of it: nothing comes of it.
-    outcome = run(crooked, *mixed)
+    outcome = run(crooked, *mixed, rules=rules)
     assert outcome.events == []
     assert plain(crooked) == plain(straight)
 
@@ -68,9 +82,10 @@ def test_hits_over_a_long_time_may_be_as_late_as_is_promised(
         hits.append(made)
     assume(all(crowded(hits, each.at) <= MARKS for each in hits))  # what a track remembers
     delayed = sorted(hits, key=lambda each: each.at + chance.randrange(LATE_MS))
+    rules = dataclasses.replace(RULES, return_ms=600_000)
     straight, crooked = Track(), Track()
-    events = run(straight, send(), *hits).events
-    others = run(crooked, send(), *delayed).events
+    events = run(straight, send(), *hits, rules=rules).events
+    others = run(crooked, send(), *delayed, rules=rules).events
     assert last(others) == last(events)
     counts = plain(straight), plain(crooked)
     for said in counts:
@@ -117,9 +132,9 @@ def test_counts_are_what_was_told(hits: list[Hit], sent: dict[str, Any]) -> None
     assert TRACK.decode(TRACK.encode(track)) == track
 
 
-@given(hits=some_hits(12), starts=st.lists(st.integers(0, 12), max_size=3))
+@given(hits=some_hits(12), starts=st.lists(st.integers(0, 12), max_size=3), rules=RETURNING)
 def test_what_is_redelivered_after_a_crash_gives_the_same_bytes(
-    hits: list[Hit], starts: list[int]
+    hits: list[Hit], starts: list[int], rules: Rules
 ) -> None:
     """A track from before comes back, and the hits since: the same events, revision for
     revision."""
@@ -127,12 +142,15 @@ def test_what_is_redelivered_after_a_crash_gives_the_same_bytes(
     run(track, send())
     rows, told = [TRACK.encode(track)], []
     for each in hits:
-        told.append([EVENT.encode(event) for event in run(track, each).events])
+        told.append([EVENT.encode(event) for event in run(track, each, rules=rules).events])
         rows.append(TRACK.encode(track))
     for start in starts:
         at = min(start, len(hits))
         back = TRACK.decode(rows[at])
-        again = [[EVENT.encode(e) for e in run(back, each).events] for each in hits[at:]]
+        again = [
+            [EVENT.encode(event) for event in run(back, each, rules=rules).events]
+            for each in hits[at:]
+        ]
         assert again == told[at:]
         assert TRACK.encode(back) == rows[-1]
 
@@ -143,6 +161,7 @@ def test_what_is_redelivered_after_a_crash_gives_the_same_bytes(
     sent=st.sampled_from([*SENDS, {"opens": False}]),
     places=st.tuples(st.integers(0, 12), st.integers(0, 12)),
     crash=st.integers(0, 12),
+    rules=RETURNING,
 )
 @example(  # an implied open, taken back while hits join, once kept a verdict from in between
     hits=[
@@ -155,9 +174,10 @@ def test_what_is_redelivered_after_a_crash_gives_the_same_bytes(
     sent={},
     places=(0, 7),
     crash=8,
+    rules=RULES,
 )
 def test_what_was_told_before_a_crash_is_overruled_by_what_is_right(
-    hits: list[Hit], sent: dict[str, Any], places: tuple[int, int], crash: int
+    hits: list[Hit], sent: dict[str, Any], places: tuple[int, int], crash: int, rules: Rules
 ) -> None:
     """Two topics are read in no order, so after a crash the send may come sooner or later among the
     hits than before it. Whoever keeps the last revision of each event has what an undisturbed run
@@ -165,8 +185,9 @@ def test_what_was_told_before_a_crash_is_overruled_by_what_is_right(
     runs: list[list[Send | Hit]] = [
         [*hits[:place], send(**sent), *hits[place:]] for place in places
     ]
-    told = [*run(Track(), *runs[0][:crash]).events, *run(Track(), *runs[1]).events]
-    assert last(told) == last(run(Track(), send(**sent), *hits).events)
+    before, after = (run(Track(), *each, rules=rules) for each in (runs[0][:crash], runs[1]))
+    told = [*before.events, *after.events]
+    assert last(told) == last(run(Track(), send(**sent), *hits, rules=rules).events)
     said: dict[tuple[str, int], Event] = {}
     for event in told:
         assert said.setdefault((event.event_id, event.revision), event) == event
@@ -190,3 +211,22 @@ def test_no_hit_of_a_burst_stays_a_person(hits: int) -> None:
     assert {event.verdict for event in final} == {"scanner"}
     assert not any(event.first for event in final)
     assert (track.clicks, track.opens, track.clicked) == (0, 0, [])
+
+
+@settings(max_examples=300)
+@given(hits=some_hits(), rules=RETURNING)
+def test_a_return_is_what_no_act_of_a_person_comes_before_for_long(
+    hits: list[Hit], rules: Rules
+) -> None:
+    """Worked out on its own from what was told in the end."""
+    final = last(run(Track(), send(), *hits, rules=rules).events).values()
+    acts = [event for event in final if event.verdict in PERSON and not event.forward]
+    for event in final:
+        before = [act.at for act in acts if _place(act) < _place(event)]
+        quiet = bool(before) and event.at - max(before) >= rules.return_ms
+        assert event.returned == (event in acts and not event.implied and quiet)
+
+
+def _place(event: Event) -> tuple[int, str]:
+    """Where its hit stands among the others; the open that a click implies stands with it."""
+    return event.at, event.hit_id
