@@ -241,7 +241,7 @@ async def test_a_test_tells_what_came_of_it_and_no_more(memory: Memory, ask: Ask
 async def test_a_test_that_nobody_carries_out(
     memory: Memory, ask: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "TEST_S", 0.05)
+    monkeypatch.setattr(webhooks, "MORE_S", 0.05 - memory.settings.webhook_timeout_s)
     memory.deliveries.answers = None
     made = await ask.made()
     assert problem(await ask("POST", f"/{made['webhook_id']}/test"), 503) == "unavailable"
