@@ -31,6 +31,7 @@ from mailwake.setting_values import (
     text,
     url,
     url_or_empty,
+    waits,
     whole,
 )
 
@@ -322,6 +323,32 @@ class Settings:
         whole(0, 3600),
         "Further opens of a mail, or clicks of a link, within so many seconds after the one that "
         "alerted are counted in its alert.",
+    )
+    webhook_http: str = setting(
+        "MAILWAKE_WEBHOOK_HTTP",
+        "no",
+        one_of("no", "yes"),
+        "Whether webhooks may be http:// beside https://, for trials on one machine.",
+    )
+    webhook_networks: tuple[Network, ...] = setting(
+        "MAILWAKE_WEBHOOK_NETWORKS",
+        "",
+        networks,
+        "Networks that webhooks may be sent to beside the public Internet, such as 127.0.0.0/8 for "
+        "trials on one machine.",
+    )
+    webhook_timeout_s: float = setting(
+        "MAILWAKE_WEBHOOK_TIMEOUT_S",
+        "15",
+        decimal(0.1, 60),
+        "How long a webhook may take to answer, in seconds.",
+    )
+    webhook_schedule: tuple[float, ...] = setting(
+        "MAILWAKE_WEBHOOK_SCHEDULE",
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        waits,
+        "How long a message waits for its second attempt, its third and so on, in seconds; a "
+        "message that fails once more is given up.",
     )
     loader_rows: int = setting(
         "MAILWAKE_LOADER_ROWS", "50000", whole(1, 1_000_000), "Most rows in one insert."
