@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 @pytest.fixture
 async def settings(kafka: str, tmp_path: Path) -> Settings:
-    return await own_topics(kafka, partitions=2, state=tmp_path / "state")
+    return await own_topics(kafka, partitions=2, state=tmp_path / "state", settle_s=1)
 
 
 @pytest.fixture
@@ -68,8 +69,12 @@ async def until_told(settings: Settings, topic: str, seconds: float = 60) -> Any
 
 
 async def test_a_hit_is_followed_to_its_alert(
-    settings: Settings, spans: InMemorySpanExporter, tmp_path: Path
+    settings: Settings,
+    spans: InMemorySpanExporter,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG, "mailwake")
     now = ids.now_ms()
     mail = send(message_id=ids.new_message_id(now), sent_at=now - 1000)
     opened = hit(hit_id=ids.HitStream().next(), message_id=mail.message_id, at=now)
@@ -100,6 +105,10 @@ async def test_a_hit_is_followed_to_its_alert(
     (event,) = EVENT.read(records["events"].value)[0]
     alert = ALERT.decode(records["alerts"].value)
     assert (event.hit_id, alert.event_id) == (opened.hit_id, event.event_id)
+    about = [vars(line).get("mailwake_fields", {}) for line in caplog.records]
+    told = {"hit_id": opened.hit_id, "event_id": event.event_id, "revision": 1}
+    assert told in about  # the enricher's line leads from the hit to the event
+    assert {"event_id": event.event_id, "alert_id": alert.alert_id} in about
     assert all(is_sampled(record.headers) for record in records.values())
 
     of_the_trace = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -441,3 +442,16 @@ async def test_nothing_else_is_there(edge: Asked, path: str) -> None:
 async def test_the_rest_too_takes_no_other_method(edge: Asked) -> None:
     answer = await edge("/ready", method="POST")
     assert (answer.status, answer.body) == (405, NOT_ALLOWED[1]["body"])
+
+
+async def test_a_hit_has_its_line_in_the_log_where_all_is_told(
+    edge: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
+    await edge("/o/" + KEYRING.seal(OPEN))
+    assert not caplog.records
+    caplog.set_level(logging.DEBUG, "mailwake.edge")
+    token = KEYRING.seal(OPEN)
+    await edge("/o/" + token)
+    (line,) = caplog.records
+    assert vars(line)["mailwake_fields"] == {"hit_id": edge.hits[-1].hit_id, "kind": "open"}
+    assert token not in caplog.text
