@@ -195,6 +195,7 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
         forward: an open by one reader more than the mail has recipients: likely a forward.
         returned: an open or click by a person after the mail had been quiet for long
             (`MAILWAKE_RETURN_S`): no person had opened it, forwards aside, or clicked.
+        retention_days: of the send: for how many days after `sent_at` the mail is tracked.
     """
 
     event_id: Id
@@ -224,6 +225,7 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     implied: bool = False
     forward: bool = False
     returned: bool = False
+    retention_days: RetentionDays = RETENTION_DAYS
     v: Version = 1
 
 
@@ -240,7 +242,8 @@ class Alert(Struct, frozen=True, omit_defaults=True):
         last_at: the time of the last of them; 0 when there is but one.
         returned: the mail had been quiet for long before.
         quiet: it came in the user's quiet hours: it is listed and does not ring.
-        withdrawn: what it told of turned out to be a machine's; it counts for nothing.
+        withdrawn: what it told of turned out to be a machine's, or another alert tells of it; it
+            counts for nothing.
     """
 
     alert_id: Id
