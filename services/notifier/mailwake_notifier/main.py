@@ -126,6 +126,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._lag: Lag[TopicPartition] = Lag(
             settings.topic_prefix, lambda part: consumer.highwater(part)
         )
+        self._sharing_out = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes batch after batch until `stop` is set. Raises what Kafka does not recover from."""
@@ -148,6 +149,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Waits until the batch at hand is committed; its partitions may then go to others."""
         self._status.ready = False
         async with self._batch:
+            self._sharing_out = True
             self._partitions.clear()
             self._committed.clear()
 
@@ -155,6 +157,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """It takes work from now on; with more members than partitions, it may have none."""
         log.info("reads partitions %s", sorted(each.partition for each in assigned) or "none")
         self._taking_up.share = max(1, len(assigned))
+        self._sharing_out = False
         self._status.progressed()
         self._status.ready = True
 
@@ -168,7 +171,16 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         return _POLL_MS if due is None else max(0, min(_POLL_MS, due - now_ms() + 1))
 
     async def _turn(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
-        """Takes records, tells what is due, and commits."""
+        """Takes records, tells what is due, and commits.
+
+        Nothing while the group is shared out anew: what was open is known no more, and a commit now
+        would pass it over.
+        """
+        if self._sharing_out:
+            for part, taken in records.items():
+                with contextlib.suppress(IllegalStateError):
+                    self._consumer.seek(part, taken[0].offset)
+            return
         if records:
             # Switched off means off from then on: what was set before these records is known first.
             await self._wishes.current()

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from itertools import groupby
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -78,7 +78,7 @@ def told_of(alerts: Sequence[Alert]) -> dict[str, tuple[int, int]]:
     return {name: (alert.count, alert.last_at) for name, alert in last(alerts).items()}
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     histories=histories(),
     order=st.randoms(use_true_random=False),
@@ -109,7 +109,7 @@ def test_the_alerts_are_what_the_set_of_events_says(
     assert told.partition.committable == len(said)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     hits=some_hits(10, 500_000),
     order=st.randoms(use_true_random=False),
@@ -168,7 +168,7 @@ class Life:
         return self._partition.committable
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     histories=histories(span=TIMES.coalesce_ms - 1),
     seed=st.integers(0, 1 << 32),
@@ -192,7 +192,7 @@ def test_after_crashes_the_same_is_told_under_the_same_revisions(
     check_crashes(records, dice, skew)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(hits=some_hits(12, 2_000_000), seed=st.integers(0, 1 << 32), skew=st.integers(-900, 900))
 def test_after_crashes_the_same_is_told_of_what_enrichers_say(
     hits: list[Hit], seed: int, skew: int
