@@ -51,6 +51,8 @@ def test_times_numbers_and_what_is_not_there() -> None:
         ("application/json, text/csv", None, "json"),
         ("text/html, text/csv", None, "csv"),
         ("text/html", None, "json"),
+        ("application/vnd.apache.parquet, text/csv;q=0.5", None, "parquet"),
+        ("text/csv, application/vnd.apache.parquet", None, "csv"),
         ("text/csv", "json", "json"),
         ("application/json", "csv", "csv"),
     ],
