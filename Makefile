@@ -5,9 +5,9 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Debian packages that are named like their commands
-TOOLS := chromium faketime
+TOOLS := chromium faketime kcat prometheus
 
-.PHONY: help run demo test lint format unit faults k8s-check bench quality lock wheel tools clean
+.PHONY: help run demo test lint format unit faults fuzz k8s-check bench quality lock wheel tools clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -39,6 +39,9 @@ format: .venv/ready ## put the code into form
 
 faults: .venv/ready tools ## inject every fault of docs/faults.md at full length; writes bench/results/faults.json
 	$(BIN)/pytest -m fault --long --timeout 1800 --faults bench/results/faults.json tests
+
+fuzz: .venv/ready ## fuzz what strangers' bytes reach, SECONDS=600 each; writes bench/results/fuzz.json
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600)
 
 bench: .venv/ready ## measure each stage beside its bare counterpart; writes bench/results/latest.json
 	$(BIN)/python -m bench

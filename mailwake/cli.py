@@ -69,6 +69,7 @@ COMMANDS = (
     Command("relay", "mailwake_relay.main:main", "service: mail on its way out", "relay"),
     Command("users", "mailwake_relay.users:users_command", "who may send by the relay", "relay"),
     Command("api", "mailwake_api.main:main", "service: the HTTP API", "api"),
+    Command("digest", "mailwake_api.digest.main:main", "service: a mail a day to users", "api"),
 )
 
 

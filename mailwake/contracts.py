@@ -366,6 +366,25 @@ class Mute(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
+class Digest(Struct, frozen=True, omit_defaults=True):
+    """Up to when a user's daily digests tell. Key: `tenant/user`; see `user_key`.
+
+    Attributes:
+        day: the user's day that it is for, `YYYY-MM-DD`; a day has one digest at most.
+        since, until: it tells of what happened from then on, and before then.
+        state: `sending` before the mail is handed over, `sent` after; `nothing` where there was
+            nothing to tell, `refused` where the host takes no mail for that address.
+    """
+
+    tenant: Tenant
+    user: User
+    day: Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\\n)")]
+    since: Millis
+    until: Millis
+    state: Literal["sending", "sent", "nothing", "refused"]
+    v: Version = 1
+
+
 class Policy(Struct, frozen=True, omit_defaults=True):
     """What a tenant's administrator allows. Key: `tenant`.
 
@@ -428,7 +447,7 @@ def new_consent(
 
 
 def user_key(tenant: str, user: str) -> bytes:
-    """The key of a user's records in `alerts`, `alert_reads` and `preferences`."""
+    """The key of a user's records in `alerts`, `alert_reads`, `digests` and `preferences`."""
     return f"{tenant}/{user}".encode()
 
 
@@ -489,6 +508,7 @@ ALERT: Codec[Alert] = Codec(Alert)
 ALERT_READS: Codec[AlertReads] = Codec(AlertReads)
 PREFERENCE: Codec[Preference] = Codec(Preference)
 MUTE: Codec[Mute] = Codec(Mute)
+DIGEST: Codec[Digest] = Codec(Digest)
 POLICY: Codec[Policy] = Codec(Policy)
 CONSENT: Codec[Consent] = Codec(Consent)
 ERASURE: Codec[Erasure] = Codec(Erasure)

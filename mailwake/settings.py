@@ -21,6 +21,7 @@ from mailwake.setting_values import (
     TenantUrl,
     bootstrap,
     decimal,
+    mailbox,
     networks,
     one_of,
     path,
@@ -29,6 +30,7 @@ from mailwake.setting_values import (
     tenant_urls,
     text,
     url,
+    url_or_empty,
     whole,
 )
 
@@ -242,6 +244,19 @@ class Settings:
         "Most alerts the API keeps in memory, about a kilobyte each, before it lets go of the "
         "oldest.",
     )
+    digest_from: str = setting(
+        "MAILWAKE_DIGEST_FROM",
+        "Mailwake <mailwake@localhost>",
+        mailbox,
+        "Whom the daily digest is from.",
+    )
+    digest_smtp: str = setting(
+        "MAILWAKE_DIGEST_SMTP",
+        "",
+        url_or_empty("smtp", "smtp+tls", "smtps"),
+        "The SMTP host that gets the daily digests, with user and password if it wants them; empty "
+        "is that of MAILWAKE_RELAY_NEXT.",
+    )
     state: Path = setting(
         "MAILWAKE_STATE",
         "mailwake-state",
@@ -335,6 +350,25 @@ class Settings:
         one_of("debug", "info", "warning", "error"),
         "How much is logged.",
     )
+    log_format: str = setting(
+        "MAILWAKE_LOG_FORMAT",
+        "text",
+        one_of("text", "json"),
+        "How a line of the log is written: for people, or as a JSON object.",
+    )
+    traces: str = setting(
+        "MAILWAKE_TRACES",
+        "off",
+        one_of("off", "otlp"),
+        "Whether edge, enricher and notifier send OpenTelemetry traces, to where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says.",
+    )
+    traces_ratio: float = setting(
+        "MAILWAKE_TRACES_RATIO",
+        "0.01",
+        decimal(0, 1),
+        "The part of the edge's records that is traced, from 0 to 1.",
+    )
     home: Path = setting(
         "MAILWAKE_HOME",
         "~/.mailwake",
@@ -395,7 +429,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Set
     return Settings(**values | given)
 
 
-_SECRET = frozenset({"CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT"})
+_SECRET = frozenset({"CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT", "MAILWAKE_DIGEST_SMTP"})
 """What may hold a password, and is therefore not shown in an error."""
 _NOT_SETTINGS = frozenset({"MAILWAKE_TEST_BACKEND"})
 

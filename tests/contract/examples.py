@@ -29,6 +29,7 @@ CODECS: dict[str, Codec[Any]] = {
     "track": track.TRACK,
     "preference": contracts.PREFERENCE,
     "mute": contracts.MUTE,
+    "digest": contracts.DIGEST,
     "policy": contracts.POLICY,
     "consent": contracts.CONSENT,
     "reclassified": track.RECLASSIFIED,

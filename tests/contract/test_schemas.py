@@ -28,6 +28,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "track": track.Track,
     "preference": contracts.Preference,
     "mute": contracts.Mute,
+    "digest": contracts.Digest,
     "policy": contracts.Policy,
     "consent": contracts.Consent,
     "reclassified": track.Reclassified,

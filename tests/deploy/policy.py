@@ -20,6 +20,7 @@ SERVICES = {each.name for each in COMMANDS if each.about.startswith("service:")}
 SECRETS = {
     "CLICKHOUSE_URL": "clickhouse://mailwake:secret@clickhouse.clickhouse.svc:9000/mailwake",
     "MAILWAKE_RELAY_NEXT": "smtp+tls://mailwake:secret@smtp.example.com",
+    "MAILWAKE_DIGEST_SMTP": "smtp+tls://mailwake:secret@smtp.example.com",
 }
 """Settings that hold a password, with what may stand in their Secrets."""
 ARROWS = {"CLICKHOUSE_URL": "mailwake/clickhouse", "MAILWAKE_RELAY_NEXT": "mailwake/smtp"}

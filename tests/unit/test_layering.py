@@ -24,6 +24,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "maxminddb": "mailwake_edge/",
     "jwt": "mailwake_api/",
     "jinja2": "mailwake_api/web/",
+    "opentelemetry": "mailwake/tracing.py",
     "uvicorn": ("mailwake_edge/", "mailwake_api/", "mailwake/http_server.py"),
 }
 """What is imported in one place only, and where: a package or a module."""

@@ -24,6 +24,7 @@ from mailwake_api.alerts import Alerts, Listed, Reading, Unread
 from mailwake_api.call import Endpoint, Handler
 from mailwake_api.consents import Consents, RecordedAll, Statements, Whom
 from mailwake_api.contacts import Contact, ContactQuery
+from mailwake_api.digest import off
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
 from mailwake_api.muting import Muted
 from mailwake_api.parquet import MEDIA
@@ -331,6 +332,28 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         also_takes=("application/x-www-form-urlencoded",),
         media="text/html",
         says={303: "Recorded; on to the page.", 400: "Nothing was chosen.", **_BAD_LINK},
+        most_bytes=PAGE_BYTES,
+    ),
+    Endpoint(
+        method="GET",
+        path="/digest/off/{token}",
+        name="digest_page",
+        summary="The page that switches the daily digest off; changes nothing",
+        who="public",
+        handler=off.show,
+        media="text/html",
+        says={200: "The page.", 404: "The link is none of ours."},
+    ),
+    Endpoint(
+        method="POST",
+        path="/digest/off/{token}",
+        name="digest_off",
+        summary="Switch the daily digest off (RFC 8058)",
+        who="public",
+        handler=off.switch_off,
+        also_takes=("application/x-www-form-urlencoded", "multipart/form-data"),
+        media="text/html",
+        says={200: "It is off.", 404: "The link is none of ours.", 503: "Kafka is away."},
         most_bytes=PAGE_BYTES,
     ),
     Endpoint(

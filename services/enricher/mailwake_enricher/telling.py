@@ -33,12 +33,14 @@ class Outcome:
     Attributes:
         events: some in several revisions, in their order, where `revised` says so.
         mismatched: waiting hits whose tenant is not their send's.
+        joined: when those hits were seen (milliseconds) that waited for their send.
     """
 
     events: list[Event] = field(default_factory=list)
     drops: list[DropReason] = field(default_factory=list)
     unmatched: list[tuple[Hit, UnmatchedReason]] = field(default_factory=list)
     mismatched: list[Hit] = field(default_factory=list)
+    joined: list[int] = field(default_factory=list)
     revised: bool = False
 
 

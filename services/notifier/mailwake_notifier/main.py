@@ -19,11 +19,16 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from mailwake import metrics
 from mailwake.contracts import ALERT, EVENT, Alert, user_key
 from mailwake.errors import ConfigError
+from mailwake.ids import now_ms
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
+from mailwake.lag import Lag
+from mailwake.logs import about
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
+from mailwake.tracing import OFF, Tracing, start_tracing
 from mailwake_notifier.decide import Drop, alert_of, wanted
 from mailwake_notifier.preferences import Preferences
+from mailwake_notifier.traced import Traced
 
 GROUP = "notifier"
 STALL_S = 60
@@ -69,7 +74,9 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         preferences = Preferences(settings)
         preferences.start()
         closing.push_async_callback(preferences.stop)
-        notifier = Notifier(consumer, producer, preferences, settings, status)
+        tracing = start_tracing(settings, "notifier")
+        closing.callback(tracing.stop)
+        notifier = Notifier(consumer, producer, preferences, settings, status, tracing)
         consumer.subscribe([settings.topic("events")], listener=notifier)
         status.stall_s = STALL_S
         running = asyncio.create_task(notifier.run(stop))
@@ -97,19 +104,28 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         preferences: Preferences,
         settings: Settings,
         status: Status,
+        tracing: Tracing = OFF,
     ) -> None:
         self._consumer = consumer
+        self._tracing = tracing
+        self._traced = Traced(tracing)
         self._producer = producer
         self._preferences = preferences
         self._alerts = settings.topic("alerts")
         self._max_age_ms = settings.alert_age_s * 1000
         self._status = status
         self._batch = asyncio.Lock()
+        self._lag: Lag[TopicPartition] = Lag(
+            settings.topic_prefix, lambda part: consumer.highwater(part)
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes batch after batch until `stop` is set. Raises what Kafka does not recover from."""
         while not stop.is_set():
             records = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
+            for part, taken in records.items():
+                self._lag.begins(part, taken[0].offset)
+            self._lag.measure(self._consumer.assignment())
             if records:
                 # No await stands between the records and the lock: a rebalance waits for it.
                 async with self._batch:
@@ -132,22 +148,32 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     async def _notify(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         # Switched off means off from then on: what was set before these records is known first.
         await self._preferences.current()
-        acknowledgements = []
-        read = (record for part in records.values() for record in part)
+        acknowledgements, acts = [], []
+        read = [record for part in records.values() for record in part]
+        self._traced.read(read)
         for alert in _alerts_of(read, self._max_age_ms, self._preferences):
             key = user_key(alert.tenant, alert.user)
-            sent = await self._producer.send(self._alerts, ALERT.encode(alert), key=key)
+            with self._traced.alert(alert):
+                sent = await self._producer.send(
+                    self._alerts, ALERT.encode(alert), key=key, headers=self._tracing.headers()
+                )
             acknowledgements.append(sent)
+            acts.append(alert.at)
+            if log.isEnabledFor(logging.DEBUG):
+                fields = about(event_id=alert.event_id, alert_id=alert.alert_id)
+                log.debug("an alert", extra=fields)
             metrics.NOTIFIER_ALERTS.labels(alert.kind).inc()
         await asyncio.gather(*acknowledgements)
+        for at in acts:
+            metrics.DELAY_SECONDS.labels("alerted").observe(max(0, now_ms() - at) / 1000)
+        offsets = {partition: part[-1].offset + 1 for partition, part in records.items()}
         try:
-            await self._consumer.commit(
-                {partition: part[-1].offset + 1 for partition, part in records.items()}
-            )
+            await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             log.info("the group was shared out anew; a batch will be read again")
             return
         metrics.COMMITTED_AT.set_to_current_time()
+        self._lag.committed(offsets)
         self._status.progressed()
 
     async def _caught_up(self) -> bool:
