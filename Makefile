@@ -4,11 +4,13 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Debian packages that are named like their commands
+TOOLS := chromium faketime kcat prometheus
 
-.PHONY: help run demo test lint format unit bench quality lock wheel browser clean
+.PHONY: help run demo test lint format unit faults fuzz k8s-check bench quality lock wheel tools clean
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 run: .venv/ready ## start the whole system here (Kafka, ClickHouse, all services); Ctrl-C stops it
 	@exec $(BIN)/mailwake up
@@ -16,12 +18,15 @@ run: .venv/ready ## start the whole system here (Kafka, ClickHouse, all services
 demo: .venv/ready ## on the running system: send a mail, open it, click it, show what came of it
 	@$(BIN)/mailwake demo
 
-test: .venv/ready browser lint unit ## run all checks and tests
-	$(BIN)/pytest -n 2 --dist loadfile tests/integration
+test: .venv/ready tools lint unit k8s-check ## run all checks and tests
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/faults
 	$(BIN)/pytest tests/e2e
 
 unit: .venv/ready ## run the tests that touch no network
 	$(BIN)/pytest -n auto tests/unit tests/contract
+
+k8s-check: .venv/ready ## render deploy/k8s with kustomize, validate every object, keep our policy
+	$(BIN)/pytest tests/deploy
 
 lint: .venv/ready ## check form and types
 	$(BIN)/ruff check .
@@ -31,6 +36,12 @@ lint: .venv/ready ## check form and types
 format: .venv/ready ## put the code into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: .venv/ready tools ## inject every fault of docs/faults.md at full length; writes bench/results/faults.json
+	$(BIN)/pytest -m fault --long --timeout 1800 --faults bench/results/faults.json tests
+
+fuzz: .venv/ready ## fuzz what strangers' bytes reach, SECONDS=600 each; writes bench/results/fuzz.json
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600)
 
 bench: .venv/ready ## measure each stage beside its bare counterpart; writes bench/results/latest.json
 	$(BIN)/python -m bench
@@ -44,12 +55,22 @@ wheel: .venv/ready ## build the wheel and the sdist into dist/
 lock: .venv/ready ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --upgrade \
 	  --generate-hashes --no-header --python-version 3.11 -o requirements.lock
+	@# What each image installs: a part of the above (deploy/Dockerfile).
+	@for image in edge enricher notifier webhooks relay api setup; do \
+	  extras="--extra $$image --extra tracing"; \
+	  [ $$image = setup ] && extras="--extra kafka --extra clickhouse"; \
+	  $(BIN)/uv pip compile pyproject.toml $$extras -c requirements.lock -q --generate-hashes \
+	    --no-header --no-annotate --python-version 3.11 -o deploy/locks/$$image.lock >/dev/null; \
+	done
 
-browser: ## install Chromium, which tests drive (as root; otherwise it is only named)
-	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "Installing chromium (tests drive it)"; \
-	  (apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium) >/dev/null; \
-	else echo "chromium is missing; tests that drive it are skipped. Install it: sudo apt-get install chromium"; fi
+tools: ## install what tests drive (as root; otherwise it is only named)
+	@missing=(); for each in $(TOOLS); do \
+	  command -v "$$each" >/dev/null || missing+=("$$each"); done; \
+	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing $${missing[*]} (tests drive them)"; \
+	  (apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$${missing[@]}") >/dev/null; \
+	else echo "Missing: $${missing[*]}; tests that drive them are skipped. Install them: sudo apt-get install $${missing[*]}"; fi
 
 clean: ## remove what was built here (not the data in ~/.mailwake)
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -46,6 +46,7 @@ COMMANDS = (
         "topics", "mailwake.topics_apply:topics_command", "create the topics in Kafka", "kafka"
     ),
     Command("migrate", "mailwake.migrate:migrate_command", "create the tables", "clickhouse"),
+    Command("analysts", "mailwake.analysts:analysts_command", "who reads ClickHouse", "clickhouse"),
     Command(
         "api-keys", "mailwake_api.commands:keys_command", "make the keys of bearer tokens", "api"
     ),
@@ -63,10 +64,13 @@ COMMANDS = (
         "reclassify", "mailwake_enricher.reclassify:main", "old verdicts by new rules", "enricher"
     ),
     Command("replay", "mailwake_enricher.replay:main", "hits that found no send", "enricher"),
+    Command("retention", "mailwake_enricher.retention:main", "daily: before rows go", "enricher"),
     Command("notifier", "mailwake_notifier.main:main", "service: events to alerts", "notifier"),
+    Command("webhooks", "mailwake_webhooks.main:main", "service: alerts to webhooks", "webhooks"),
     Command("relay", "mailwake_relay.main:main", "service: mail on its way out", "relay"),
     Command("users", "mailwake_relay.users:users_command", "who may send by the relay", "relay"),
     Command("api", "mailwake_api.main:main", "service: the HTTP API", "api"),
+    Command("digest", "mailwake_api.digest.main:main", "service: a mail a day to users", "api"),
 )
 
 

@@ -215,6 +215,11 @@ class ClickHouse:
         return None
 
 
+def identifier(name: str) -> str:
+    """A name as it stands in SQL, whatever is in it."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
 def _first_line(text: str) -> str:
     """Without the prefix, the stack trace and whatever else makes it long."""
     line = text.partition("Stack trace:")[0].strip().removeprefix("DB::Exception: ")

@@ -195,6 +195,7 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
         forward: an open by one reader more than the mail has recipients: likely a forward.
         returned: an open or click by a person after the mail had been quiet for long
             (`MAILWAKE_RETURN_S`): no person had opened it, forwards aside, or clicked.
+        retention_days: of the send: for how many days after `sent_at` the mail is tracked.
     """
 
     event_id: Id
@@ -224,6 +225,7 @@ class Event(Struct, frozen=True, omit_defaults=True, gc=False):
     implied: bool = False
     forward: bool = False
     returned: bool = False
+    retention_days: RetentionDays = RETENTION_DAYS
     v: Version = 1
 
 
@@ -333,6 +335,7 @@ class Preference(Struct, frozen=True, omit_defaults=True):
             next until the switches are changed, which clears them.
         quiet: when alerts do not ring; None for never.
         daily_digest: None where none is wanted.
+        daily_digest_at: when it was last switched on; 0 when it never was.
     """
 
     tenant: Tenant
@@ -345,6 +348,7 @@ class Preference(Struct, frozen=True, omit_defaults=True):
     notifications_at: Millis = 0
     quiet: QuietHours | None = None
     daily_digest: DailyDigest | None = None
+    daily_digest_at: Millis = 0
     v: Version = 1
 
 
@@ -360,6 +364,25 @@ class Mute(Struct, frozen=True, omit_defaults=True):
     user: User
     message_id: Id
     at: Millis
+    v: Version = 1
+
+
+class Digest(Struct, frozen=True, omit_defaults=True):
+    """Up to when a user's daily digests tell. Key: `tenant/user`; see `user_key`.
+
+    Attributes:
+        day: the user's day that it is for, `YYYY-MM-DD`; a day has one digest at most.
+        since, until: it tells of what happened from then on, and before then.
+        state: `sending` before the mail is handed over, `sent` after; `nothing` where there was
+            nothing to tell, `refused` where the host takes no mail for that address.
+    """
+
+    tenant: Tenant
+    user: User
+    day: Annotated[str, Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$(?!\\n)")]
+    since: Millis
+    until: Millis
+    state: Literal["sending", "sent", "nothing", "refused"]
     v: Version = 1
 
 
@@ -425,7 +448,7 @@ def new_consent(
 
 
 def user_key(tenant: str, user: str) -> bytes:
-    """The key of a user's records in `alerts`, `alert_reads` and `preferences`."""
+    """The key of a user's records in `alerts`, `alert_reads`, `digests` and `preferences`."""
     return f"{tenant}/{user}".encode()
 
 
@@ -486,6 +509,7 @@ ALERT: Codec[Alert] = Codec(Alert)
 ALERT_READS: Codec[AlertReads] = Codec(AlertReads)
 PREFERENCE: Codec[Preference] = Codec(Preference)
 MUTE: Codec[Mute] = Codec(Mute)
+DIGEST: Codec[Digest] = Codec(Digest)
 POLICY: Codec[Policy] = Codec(Policy)
 CONSENT: Codec[Consent] = Codec(Consent)
 ERASURE: Codec[Erasure] = Codec(Erasure)

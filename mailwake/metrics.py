@@ -26,6 +26,13 @@ EDGE_UNSAFE = Counter(
     "mailwake_edge_unsafe_total", "Hits answered before the spool had them", ["reason"]
 )
 EDGE_SPOOL_BYTES = Gauge("mailwake_edge_spool_bytes", "Bytes of the spool that are not yet deleted")
+EDGE_SPOOL_LIMIT_BYTES = Gauge(
+    "mailwake_edge_spool_limit_bytes", "The most bytes that the spool may hold"
+)
+EDGE_SPOOLED = Counter("mailwake_edge_spooled_total", "Hits that stand in the spool")
+EDGE_OLDEST_SECONDS = Gauge(
+    "mailwake_edge_oldest_seconds", "Age of the oldest hit that Kafka has not acknowledged"
+)
 EDGE_SPOOL_READ = Counter(
     "mailwake_edge_spool_read_total", "Hits read back from the spool, on their way to Kafka"
 )
@@ -49,6 +56,15 @@ ENRICHER_REJECTED = Counter(
 ENRICHER_DROPPED = Counter("mailwake_enricher_dropped_total", "Hits that gave no event", ["reason"])
 ENRICHER_RULES = Gauge("mailwake_enricher_rules_version", "The rule set that the worker judges by")
 ENRICHER_EVENTS = Counter("mailwake_enricher_events_total", "Events emitted", ["kind", "verdict"])
+ENRICHER_REVISIONS = Counter(
+    "mailwake_enricher_revisions_total",
+    "Events told again, in another light",
+)
+ENRICHER_JOIN_WAIT_SECONDS = Histogram(
+    "mailwake_enricher_join_wait_seconds",
+    "How long hits waited for their send that came after them",
+    buckets=(0.1, 1, 10, 60, 600, 3600, 6 * 3600, 86_400),
+)
 ENRICHER_WAITING = Gauge("mailwake_enricher_waiting_tracks", "Tracks whose hits wait for a send")
 ENRICHER_UNMATCHED = Counter(
     "mailwake_enricher_unmatched_total", "Hits that went to hits.unmatched", ["reason"]
@@ -70,6 +86,13 @@ LOADER_SKIPPED = Counter(
     "mailwake_loader_skipped_total", "Values that gave no row", ["topic", "reason"]
 )
 
+LOADER_TABLE_ROWS = Gauge(
+    "mailwake_loader_table_rows", "Rows of a table of ClickHouse, before merges", ["table"]
+)
+LOADER_TABLE_PARTS = Gauge(
+    "mailwake_loader_table_parts", "Active parts of a table of ClickHouse", ["table"]
+)
+
 # notifier
 NOTIFIER_EVENTS = Counter("mailwake_notifier_events_total", "Events read")
 NOTIFIER_ALERTS = Counter("mailwake_notifier_alerts_total", "Alerts emitted", ["kind"])
@@ -87,6 +110,34 @@ NOTIFIER_LET_GO = Counter(
     "Mails and links forgotten too soon, for want of room: what follows is not counted up",
 )
 
+# webhooks
+WEBHOOK_ATTEMPTS = Counter(
+    "mailwake_webhook_attempts_total",
+    "Attempts to deliver to a webhook, by how they ended",
+    ["outcome"],
+)
+WEBHOOK_FAILED = Counter(
+    "mailwake_webhook_failed_total", "Messages given up, by how the last attempt ended", ["outcome"]
+)
+WEBHOOK_PUT_OFF = Counter(
+    "mailwake_webhook_put_off_total",
+    "Attempts put off as the webhook is busy, or rests as it asked to",
+    ["reason"],
+)
+WEBHOOK_DROPPED = Counter(
+    "mailwake_webhook_dropped_total", "Records that gave no message", ["reason"]
+)
+WEBHOOK_DISABLED = Counter("mailwake_webhook_disabled_total", "Webhooks disabled", ["reason"])
+WEBHOOK_RUNNING = Gauge("mailwake_webhook_running", "Attempts that are under way")
+WEBHOOK_SECONDS = Histogram(
+    "mailwake_webhook_seconds", "From the beginning of an attempt to its end", buckets=_SECONDS
+)
+WEBHOOK_DELAY_SECONDS = Histogram(
+    "mailwake_webhook_delay_seconds",
+    "From the time an alert was told to the attempt that delivered it",
+    buckets=(*_SECONDS, 300, 1800, 7200, 36_000, 86_400, 259_200),
+)
+
 # api
 API_REQUESTS = Counter("mailwake_api_requests_total", "Calls answered", ["endpoint", "status"])
 API_SECONDS = Histogram(
@@ -98,6 +149,9 @@ API_ALERTS_STREAMED = Counter("mailwake_api_alerts_streamed_total", "Alerts sent
 API_RESYNCS = Counter(
     "mailwake_api_resyncs_total", "Readers of streams that were told to read the list again"
 )
+
+# digest
+DIGESTS = Counter("mailwake_digests_total", "Daily digests, by what became of them", ["outcome"])
 
 # relay
 RELAY_MAILS = Counter("mailwake_relay_mails_total", "Mails answered", ["outcome"])
@@ -117,7 +171,23 @@ FOLLOWED_UNREADABLE = Counter(
     ["topic"],
 )
 
+# whoever is a member of a group
+LAG_RECORDS = Gauge(
+    "mailwake_lag_records", "Records that are not committed yet", ["topic", "partition"]
+)
+PARTITION_COMMITTED_AT = Gauge(
+    "mailwake_partition_committed_at_seconds",
+    "When a partition was last committed, or began to be read (Unix time)",
+    ["topic", "partition"],
+)
+
 # every service
+DELAY_SECONDS = Histogram(
+    "mailwake_delay_seconds",
+    "From a request to its event (enriched), and to its alert in Kafka (alerted)",
+    ["stage"],
+    buckets=_SECONDS,
+)
 COMMITTED_AT = Gauge(
     "mailwake_committed_at_seconds", "When progress was last committed (Unix time)"
 )

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailwake.clickhouse import ClickHouse, ClickHouseError
+from mailwake.clickhouse import ClickHouse, ClickHouseError, identifier
 from mailwake.errors import ConfigError
 from mailwake.schemas import schemas_root
 from mailwake.settings import read_settings
@@ -156,8 +156,7 @@ def _make_database(url: str, clickhouse: ClickHouse) -> None:
             raise
         server = ClickHouse(url, database="default")
         try:
-            name = clickhouse.database.replace("\\", "\\\\").replace("`", "\\`")
-            server.execute(f"CREATE DATABASE IF NOT EXISTS `{name}`")
+            server.execute(f"CREATE DATABASE IF NOT EXISTS {identifier(clickhouse.database)}")
         finally:
             server.close()
 

@@ -21,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 from mailwake.errors import ConfigError, MailwakeError
+from mailwake.logs import set_up_logs
 from mailwake.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -94,40 +95,6 @@ class _QuietHandler(WSGIRequestHandler):
         """Nothing: probes are not worth a line each."""
 
 
-def set_up_logs(settings: Settings) -> None:
-    """One line a record on stderr: time, level, where, text."""
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_Sparing())
-
-
-class _Sparing(logging.Filter):
-    """Lets each of aiokafka's complaints through once in `EVERY_S`: while Kafka is away it makes
-    hundreds a second of the same five."""
-
-    EVERY_S = 10.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: dict[tuple[str, str], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is new, or its like was last let through long enough ago."""
-        if not record.name.startswith("aiokafka"):
-            return True
-        what, now = (record.name, str(record.msg)), time.monotonic()
-        if now - self._told.get(what, -self.EVERY_S) < self.EVERY_S:
-            return False
-        self._told[what] = now
-        return True
-
-
 Work = Callable[[Settings, Status, asyncio.Event], Awaitable[None]]
 """A service's work: `(settings, status, stop)`; it returns soon after `stop` is set."""
 
@@ -145,7 +112,7 @@ def run_service(name: str, work: Work, *, loop_factory: LoopFactory | None = Non
     log = logging.getLogger(f"mailwake.{name}")
     try:
         settings = read_settings()
-        set_up_logs(settings)
+        set_up_logs(settings, name)
         status = Status()
         port = serve_ops(settings, status)
         log.info("health, readiness and metrics on http://%s:%s", settings.ops_host, port)

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,6 +44,19 @@ def decimal(low: float, high: float) -> Callable[[str], float]:
         return number
 
     return parse
+
+
+def waits(value: str) -> tuple[float, ...]:
+    """Waits in seconds, with commas: at least one, at most fifteen, none above a day."""
+    wanted = "must be 1 to 15 waits in seconds, each from 0.01 to 86400, as in 5,300,1800"
+    read = decimal(0.01, 86_400)
+    try:
+        found = tuple(read(part) for part in value.split(","))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if len(found) > 15:
+        raise ValueError(wanted)
+    return found
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -120,6 +134,21 @@ def tenant_urls(value: str) -> tuple[TenantUrl, ...]:
         if len(what) < len(found):
             raise ValueError("must name each tenant once, and each host for one tenant alone")
     return tuple(found)
+
+
+def url_or_empty(*schemes: str) -> Callable[[str], str]:
+    """The same, or the empty text."""
+    parse = url(*schemes)
+    return lambda value: parse(value) if value.strip() else ""
+
+
+def mailbox(value: str) -> str:
+    """Whom a mail is from: an address, or a name and an address."""
+    _, address = parseaddr(value)
+    local, at, domain = address.rpartition("@")
+    if not (at and local and domain) or not value.isprintable() or " " in address:
+        raise ValueError("must be an address such as Mailwake <mailwake@example.com>")
+    return value.strip()
 
 
 def path(value: str) -> Path:

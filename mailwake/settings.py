@@ -21,6 +21,7 @@ from mailwake.setting_values import (
     TenantUrl,
     bootstrap,
     decimal,
+    mailbox,
     networks,
     one_of,
     path,
@@ -29,6 +30,8 @@ from mailwake.setting_values import (
     tenant_urls,
     text,
     url,
+    url_or_empty,
+    waits,
     whole,
 )
 
@@ -242,6 +245,19 @@ class Settings:
         "Most alerts the API keeps in memory, about a kilobyte each, before it lets go of the "
         "oldest.",
     )
+    digest_from: str = setting(
+        "MAILWAKE_DIGEST_FROM",
+        "Mailwake <mailwake@localhost>",
+        mailbox,
+        "Whom the daily digest is from.",
+    )
+    digest_smtp: str = setting(
+        "MAILWAKE_DIGEST_SMTP",
+        "",
+        url_or_empty("smtp", "smtp+tls", "smtps"),
+        "The SMTP host that gets the daily digests, with user and password if it wants them; empty "
+        "is that of MAILWAKE_RELAY_NEXT.",
+    )
     state: Path = setting(
         "MAILWAKE_STATE",
         "mailwake-state",
@@ -308,6 +324,32 @@ class Settings:
         "Further opens of a mail, or clicks of a link, within so many seconds after the one that "
         "alerted are counted in its alert.",
     )
+    webhook_http: str = setting(
+        "MAILWAKE_WEBHOOK_HTTP",
+        "no",
+        one_of("no", "yes"),
+        "Whether webhooks may be http:// beside https://, for trials on one machine.",
+    )
+    webhook_networks: tuple[Network, ...] = setting(
+        "MAILWAKE_WEBHOOK_NETWORKS",
+        "",
+        networks,
+        "Networks that webhooks may be sent to beside the public Internet, such as 127.0.0.0/8 for "
+        "trials on one machine.",
+    )
+    webhook_timeout_s: float = setting(
+        "MAILWAKE_WEBHOOK_TIMEOUT_S",
+        "15",
+        decimal(0.1, 60),
+        "How long a webhook may take to answer, in seconds.",
+    )
+    webhook_schedule: tuple[float, ...] = setting(
+        "MAILWAKE_WEBHOOK_SCHEDULE",
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        waits,
+        "How long a message waits for its second attempt, its third and so on, in seconds; a "
+        "message that fails once more is given up.",
+    )
     loader_rows: int = setting(
         "MAILWAKE_LOADER_ROWS", "50000", whole(1, 1_000_000), "Most rows in one insert."
     )
@@ -334,6 +376,25 @@ class Settings:
         "info",
         one_of("debug", "info", "warning", "error"),
         "How much is logged.",
+    )
+    log_format: str = setting(
+        "MAILWAKE_LOG_FORMAT",
+        "text",
+        one_of("text", "json"),
+        "How a line of the log is written: for people, or as a JSON object.",
+    )
+    traces: str = setting(
+        "MAILWAKE_TRACES",
+        "off",
+        one_of("off", "otlp"),
+        "Whether edge, enricher and notifier send OpenTelemetry traces, to where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says.",
+    )
+    traces_ratio: float = setting(
+        "MAILWAKE_TRACES_RATIO",
+        "0.01",
+        decimal(0, 1),
+        "The part of the edge's records that is traced, from 0 to 1.",
     )
     home: Path = setting(
         "MAILWAKE_HOME",
@@ -395,7 +456,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> Set
     return Settings(**values | given)
 
 
-_SECRET = frozenset({"CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT"})
+_SECRET = frozenset({"CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT", "MAILWAKE_DIGEST_SMTP"})
 """What may hold a password, and is therefore not shown in an error."""
 _NOT_SETTINGS = frozenset({"MAILWAKE_TEST_BACKEND"})
 

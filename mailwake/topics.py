@@ -11,6 +11,7 @@ import yaml
 
 from mailwake.errors import ConfigError
 from mailwake.schemas import schemas_root
+from mailwake.settings import Settings
 
 _REQUIRED = ("topic", "version", "purpose", "owner", "producer", "consumers", "key", "partitions")
 _OPTIONAL = ("schema", "value", "headers", "batched", "copartitioned", "tombstone", "config")
@@ -44,6 +45,11 @@ class Topic:
 def registry() -> dict[str, Topic]:
     """All topics by name, in the order of their files. Raises ConfigError."""
     return read_topics(schemas_root() / "topics")
+
+
+def wanted_partitions(topic: Topic, settings: Settings) -> int:
+    """How many partitions a topic gets where it is made anew."""
+    return settings.partitions or topic.partitions
 
 
 def read_topics(folder: Path) -> dict[str, Topic]:

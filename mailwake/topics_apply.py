@@ -18,7 +18,8 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from mailwake.errors import ConfigError, UnavailableError
 from mailwake.kafka import start_admin
 from mailwake.settings import Settings, read_settings
-from mailwake.topics import Topic, registry
+from mailwake.topics import Topic, registry, wanted_partitions
+from mailwake.topics_render import render_strimzi
 
 VISIBLE_WITHIN_S = 30
 """How long a created topic may take until every partition has its leader."""
@@ -26,14 +27,15 @@ VISIBLE_WITHIN_S = 30
 _DYNAMIC_TOPIC_CONFIG = 1  # config_source in DescribeConfigs: set on this very topic (KIP-226)
 
 _USAGE = """\
-usage: mailwake topics apply|list
+usage: mailwake topics apply|list|render --strimzi CLUSTER
 
-  apply  create missing topics in Kafka, put configs right, print what changed
-  list   print the topics with their partitions, purposes and keys"""
+  apply   create missing topics in Kafka, put configs right, print what changed
+  list    print the topics with their partitions, purposes and keys
+  render  print them as KafkaTopic resources for a Kafka that Strimzi runs"""
 
 
 def topics_command(argv: list[str]) -> int:
-    """`mailwake topics apply` and `mailwake topics list`. Raises MailwakeError."""
+    """`mailwake topics apply`, `list` and `render`. Raises MailwakeError."""
     if argv in (["--help"], ["-h"]):
         print(_USAGE)
     elif argv == ["apply"]:
@@ -43,13 +45,17 @@ def topics_command(argv: list[str]) -> int:
     elif argv == ["list"]:
         settings = read_settings()
         for topic in registry().values():
-            partitions = _wanted(topic, settings)
+            partitions = wanted_partitions(topic, settings)
             print(
                 f"{settings.topic(topic.name):20} {partitions:4}  {topic.key:24}  {topic.purpose}"
             )
+    elif argv[:2] == ["render", "--strimzi"] and len(argv) == 3:
+        print(render_strimzi(read_settings(), argv[2]), end="")
     else:
         said = " ".join(argv) or "nothing"
-        raise ConfigError(f"mailwake topics takes apply or list, but was given {said}")
+        raise ConfigError(
+            "mailwake topics takes apply, list or render --strimzi CLUSTER, but was given " + said
+        )
     return 0
 
 
@@ -78,10 +84,6 @@ async def apply_topics(settings: Settings, topics: Mapping[str, Topic] | None = 
         ) from None
     finally:
         await admin.close()
-
-
-def _wanted(topic: Topic, settings: Settings) -> int:
-    return settings.partitions or topic.partitions
 
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
@@ -117,7 +119,7 @@ async def _create(
     new = [
         NewTopic(
             settings.topic(topic.name),
-            (topic.copartitioned and together) or _wanted(topic, settings),
+            (topic.copartitioned and together) or wanted_partitions(topic, settings),
             settings.replication,
             replica_assignments={} if settings.replication == -1 else None,
             topic_configs=topic.config,
@@ -164,7 +166,7 @@ async def _grow(
     kept: dict[str, list[str]] = {}
     for topic in topics:
         name = settings.topic(topic.name)
-        has, wants = present.get(name, 0), _wanted(topic, settings)
+        has, wants = present.get(name, 0), wanted_partitions(topic, settings)
         if not 0 < has < wants:
             continue
         why = _must_not_grow(topic)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mailwake.contracts import PERSON, Event, Kind, Send, Verdict
 from mailwake_api.clients import BY_AGENT, BY_REASON, client_of
 from mailwake_enricher.rows import event_columns, send_columns, track_columns
-from tests.mailbox import DAY, MINUTE, Mailbox, track_of
+from tests.mailbox import AT, DAY, HOUR, MINUTE, Mailbox, track_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "analysts.md"
 AGENTS = ("", "curl/8", *(words[0] for _, words in BY_AGENT))
@@ -83,18 +83,26 @@ class Ledger:
         return [event for mail in self.mails for event in mail.events]
 
 
-def fill(mailbox: Mailbox, mails: int = 60, *, number: int = 0) -> Ledger:
-    """Fills the tables as a troubled loader does: rows come twice, revisions in any order."""
+def fill(
+    mailbox: Mailbox, mails: int = 60, *, number: int = 0, at: int = AT, retention_days: int = 180
+) -> Ledger:
+    """Fills the tables as a troubled loader does: rows come twice, revisions in any order.
+
+    The mails are numbered from after `number`, and sent from the time `at` on, seven hours apart.
+    """
     rng = random.Random(11 + number)
     ledger = Ledger()
     sends, stages, tracks = [], [], []
+    first = number + 1
     for place in range(mails):
         number += 1
         tenant, user = SENDERS[place % 3]
         names = rng.sample(NAMES, rng.choice((1, 1, 1, 2)))
         send = mailbox.send(
-            number * 7,
+            number,
             *names,
+            sent_at=at + (number - first) * 7 * HOUR,
+            retention_days=retention_days,
             displayed=False,
             tenant=tenant,
             user=user,

@@ -4,13 +4,40 @@ Property tests draw the same values in every run, so that what was green stays g
 `--hypothesis-profile=search` draws others each time.
 """
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
+from mailwake.keyring import Keyring, new_keyring
 from tests.backends import kafka
 from tests.clickhouse_backend import clickhouse
+from tests.fault_table import (
+    long,
+    pytest_addoption,
+    pytest_runtest_setup,
+    pytest_terminal_summary,
+    tally,
+)
 
-__all__ = ["clickhouse", "kafka"]
+__all__ = [
+    "clickhouse",
+    "kafka",
+    "long",
+    "pytest_addoption",
+    "pytest_runtest_setup",
+    "pytest_terminal_summary",
+    "tally",
+]
 
 settings.register_profile("search", print_blob=True)
-settings.register_profile("same", derandomize=True)
+settings.register_profile("same", derandomize=True, deadline=None)  # no timing decides a test
 settings.load_profile("same")
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    """Kept in `keys.json` of the test's folder."""
+    made = new_keyring()
+    made.write(tmp_path / "keys.json")
+    return made

@@ -8,6 +8,7 @@ from typing import Any
 from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
+from tests.forever import keep_forever
 
 
 def own_settings(kafka: str, **more: Any) -> Settings:
@@ -29,4 +30,5 @@ async def own_installation(kafka: str, clickhouse: str, **more: Any) -> Settings
     values = {"clickhouse_url": url, "loader_seconds": 0.1}
     made = await own_topics(kafka, **values | more)
     migrate(made.clickhouse_url)
+    keep_forever(made.clickhouse_url)
     return made

@@ -41,6 +41,7 @@ from mailwake_enricher.rows import (
     track_columns,
 )
 from tests import openapi
+from tests.forever import keep_forever
 from tests.unit.api.memory import Memory
 
 AT = 1_767_225_600_000
@@ -54,12 +55,16 @@ def identity(name: str) -> str:
 
 
 class Mailbox:
-    """The tables, filled the way the loader fills them."""
+    """The tables, filled the way the loader fills them; with `forever` nothing goes by itself."""
 
-    def __init__(self, clickhouse: str, database: str | None = None) -> None:
+    def __init__(
+        self, clickhouse: str, database: str | None = None, *, forever: bool = True
+    ) -> None:
         database = database or f"t_{uuid.uuid4().hex[:12]}"
         self.url = f"{clickhouse.rpartition('/')[0]}/{database}"
         migrate(self.url)
+        if forever:
+            keep_forever(self.url)
         self.client = ClickHouse(self.url)
         self._hits = 0
 
@@ -127,6 +132,7 @@ class Mailbox:
             "agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Thunderbird/140.0",
             "tag": send.tag,
             "score": 60,
+            "retention_days": send.retention_days,
         }
         return Event(**fields | more)
 
@@ -164,6 +170,7 @@ def track_of(send: Send, events: Sequence[Event], revision: int = 1) -> Track:
             send.clicks,
             send.sent_at,
             send.tag,
+            retention_days=send.retention_days,
         ),
     )
     for event in sorted(events, key=lambda each: each.at):

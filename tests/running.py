@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -37,17 +37,20 @@ class Service:
     """One service process; as a context manager it is ready inside and gone after.
 
     `settings` is what it is given; its ops port is chosen here, and its state folder when they name
-    none: the log's name with `.state`. Its log is kept in `log`.
+    none: the log's name with `.state`. Its log is kept in `log`. `environ` is added to its
+    environment.
     """
 
-    def __init__(self, name: str, settings: Settings, log: Path) -> None:
+    def __init__(
+        self, name: str, settings: Settings, log: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.log = log
         self.ops_port = free_port()
         settings = replace(settings, ops_port=self.ops_port)
         if settings.state == Settings().state:
             settings = replace(settings, state=log.with_suffix(".state"))
-        self._environ = os.environ | to_environ(settings)
+        self._environ = os.environ | to_environ(settings) | dict(environ or {})
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> None:

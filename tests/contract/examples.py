@@ -15,7 +15,7 @@ import yaml
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from mailwake import contracts, track
+from mailwake import contracts, track, webhook
 from mailwake.codec import Codec, RejectReason
 from mailwake.schemas import schemas_root
 
@@ -29,11 +29,14 @@ CODECS: dict[str, Codec[Any]] = {
     "track": track.TRACK,
     "preference": contracts.PREFERENCE,
     "mute": contracts.MUTE,
+    "digest": contracts.DIGEST,
     "policy": contracts.POLICY,
     "consent": contracts.CONSENT,
     "reclassified": track.RECLASSIFIED,
     "erasure": contracts.ERASURE,
     "removal": contracts.REMOVAL,
+    "webhook": webhook.WEBHOOK,
+    "delivery": webhook.DELIVERY,
 }
 REASONS: tuple[str, ...] = get_args(RejectReason)
 

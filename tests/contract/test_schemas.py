@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailwake import contracts, track
+from mailwake import contracts, track, webhook
 from mailwake.codec import InvalidError
 from mailwake.schemas import schemas_root
 from mailwake.topics import registry
@@ -28,11 +28,14 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "track": track.Track,
     "preference": contracts.Preference,
     "mute": contracts.Mute,
+    "digest": contracts.Digest,
     "policy": contracts.Policy,
     "consent": contracts.Consent,
     "reclassified": track.Reclassified,
     "erasure": contracts.Erasure,
     "removal": contracts.Removal,
+    "webhook": webhook.Webhook,
+    "delivery": webhook.Delivery,
 }
 ANNOTATIONS = {"title", "description", "$comment", "$id", "$schema", "$defs"}
 CONDITIONS = {"if", "then", "else"}

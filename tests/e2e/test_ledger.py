@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
@@ -40,6 +41,8 @@ POISON = {
 }
 
 
+@pytest.mark.fault(15)
+@pytest.mark.fault(18)
 def test_the_whole_way_equals_the_ledger(settings: Settings, tmp_path: Path) -> None:
     ledger = make_ledger(seed=20, sends=1000, hits=5000)
     through_edge = make_ledger(seed=21, sends=40, hits=0).sends

@@ -185,6 +185,7 @@ async def test_alerts_are_told_at_once_and_stay_read(
                 assert {*ALERT_READS.decode(kept).alert_ids} == wanted
 
 
+@pytest.mark.fault(21)
 async def test_a_reader_that_comes_back_anywhere_gets_what_it_missed_once(
     apis: list[Api], settings: Settings, producer: AIOKafkaProducer, tenant: str
 ) -> None:
@@ -347,6 +348,7 @@ async def test_two_thousand_readers_on_one_process(
     assert "Traceback" not in api.log.read_text()
 
 
+@pytest.mark.fault(21)
 async def test_a_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailwake_api.server.TAKE_DEADLINE_S", 1.0)
     sent, ended = 0, asyncio.Event()

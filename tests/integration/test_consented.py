@@ -16,6 +16,7 @@ from mailwake.contracts import Consent, ConsentState, Event, Purpose, Send, new_
 from mailwake.migrate import migrate
 from mailwake.permission import counts
 from mailwake_enricher.rows import Columns, event_columns, proof_columns, send_columns
+from tests.forever import keep_forever
 from tests.unit.loader.values import AT, event, message_id, send
 
 ANNA, BOB, CAROL = "a" * 32, "b" * 32, "c" * 32
@@ -69,6 +70,7 @@ class Store:
 def store(clickhouse: str) -> Iterator[Store]:
     url = f"{clickhouse.rpartition('/')[0]}/t_{uuid.uuid4().hex[:12]}"
     migrate(url)
+    keep_forever(url)
     made = Store(url)
     yield made
     made.client.close()

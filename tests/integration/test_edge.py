@@ -114,6 +114,7 @@ async def test_hits_tell_whose_network_they_come_from(
     assert sorted(hit.asn for hit in await all_hits(settings)) == [64500, 64500, 64501]
 
 
+@pytest.mark.fault(1)
 async def test_requests_are_answered_while_kafka_is_away_and_hits_come_later(
     tmp_path: Path, keyring: Keyring
 ) -> None:
@@ -171,6 +172,7 @@ async def test_requests_are_answered_while_kafka_is_away_and_hits_come_later(
     assert "Traceback" not in said
 
 
+@pytest.mark.fault(6)
 async def test_what_was_answered_is_not_lost_when_the_edge_is_stopped_under_load(
     kafka: str, tmp_path: Path, keyring: Keyring
 ) -> None:
@@ -235,6 +237,7 @@ async def test_ipv4_clients_of_an_ipv6_listener_are_ipv4_clients(
     assert [hit.network for hit in hits] == ["127.0.0.0/24", "::/48"]
 
 
+@pytest.mark.fault(29)
 def test_a_head_that_is_dripped_in_is_cut_off(tmp_path: Path, keyring: Keyring) -> None:
     """A byte a second keeps no connection, and neither does silence."""
     settings = edge_settings(f"127.0.0.1:{free_port()}", tmp_path)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import pytest
 from aiokafka.admin import NewTopic
 
 from mailwake.contracts import HIT, ConsentState, Hit, Purpose, new_consent
@@ -106,6 +107,7 @@ async def hits_of(settings: Settings) -> dict[str, Hit]:
     return {hit.message_id: hit for each in records for hit in HIT.read(each.value or b"")[0]}
 
 
+@pytest.mark.fault(33)
 async def test_who_withdraws_leaves_no_trace_from_then_on(
     kafka: str, tmp_path: Path, keyring: Keyring
 ) -> None:
@@ -164,6 +166,7 @@ async def test_what_was_said_before_the_edge_began(
     assert (hits[kept].mode, hits[kept].recipient) == ("identified", 1)
 
 
+@pytest.mark.fault(34)
 async def test_without_consents_the_edge_serves_and_identifies_nobody(
     tmp_path: Path, keyring: Keyring
 ) -> None:

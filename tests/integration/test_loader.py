@@ -156,6 +156,7 @@ def rows_of(table: Table, of: str) -> list[tuple[Any, ...]]:
     return table(f"SELECT * FROM {of} FINAL ORDER BY ALL")
 
 
+@pytest.mark.fault(18)
 async def test_everything_arrives_and_a_replay_changes_nothing(
     settings: Settings, loader: Service, table: Table
 ) -> None:
@@ -327,6 +328,7 @@ async def own(kafka: str, tmp_path: Path) -> AsyncIterator[tuple[LocalClickHouse
         yield local, await own_installation(kafka, local.url, **more)
 
 
+@pytest.mark.fault(16)
 async def test_clickhouse_killed_and_started_again_costs_nothing(
     own: tuple[LocalClickHouse, Settings], tmp_path: Path
 ) -> None:
@@ -352,6 +354,7 @@ async def test_clickhouse_killed_and_started_again_costs_nothing(
     assert local.password not in loader.log.read_text()
 
 
+@pytest.mark.fault(17)
 async def test_the_loader_killed_again_and_again_costs_nothing(
     own: tuple[LocalClickHouse, Settings], tmp_path: Path
 ) -> None:
@@ -396,6 +399,7 @@ async def test_two_loaders_share_the_work(
     table.close()
 
 
+@pytest.mark.fault(16)
 async def test_without_clickhouse_it_waits(kafka: str, clickhouse: str, tmp_path: Path) -> None:
     settings = await own_installation(kafka, clickhouse, partitions=PARTITIONS)
     away = replace(settings, clickhouse_url="clickhouse://u:hunter2@127.0.0.1:1/none")

@@ -13,6 +13,7 @@ from mailwake.contracts import DISPLAY, EVENT
 from mailwake.migrate import migrate
 from mailwake_enricher.loader_batch import Batch, store
 from mailwake_enricher.loader_sources import SOURCES, Source
+from tests.forever import keep_forever
 from tests.unit.loader.values import BEYOND_2100, NARROWER, display, event, message_id, record
 
 BY_NAME: dict[str, Source[Any]] = {source.name: source for source in SOURCES}
@@ -23,6 +24,7 @@ def client(clickhouse: str) -> Iterator[ClickHouse]:
     """A client whose database is its own and has the tables."""
     url = f"{clickhouse.rpartition('/')[0]}/t_{uuid.uuid4().hex[:12]}"
     migrate(url)
+    keep_forever(url)
     made = ClickHouse(url)
     yield made
     made.close()

@@ -13,10 +13,14 @@ from mailwake.errors import ConfigError
 from mailwake.migrate import migrate, migrate_command
 from mailwake.schemas import schemas_root
 
-TABLES = {"sends", "displays", "hits", "events", "tracks", "consent_proofs", "migrations"}
+TABLES = {
+    *("sends", "displays", "hits", "events", "tracks", "consent_proofs", "sent_days"),
+    "migrations",
+}
 VIEWS = {
     *("consents", "consented_events", "withheld_mails", "v_events", "v_opens", "v_clicks"),
     *("v_messages", "v_days", "v_link_performance", "v_time_to_open", "v_clients", "v_verdicts"),
+    "v_past_days",
 }
 CREATE = "CREATE TABLE IF NOT EXISTS {} (a String) ENGINE = MergeTree ORDER BY a;\n"
 
@@ -71,8 +75,8 @@ def test_what_stood_before_a_migration_stays(url: str, tmp_path: Path) -> None:
     migrate(url, tmp_path)
     client = ClickHouse(url)
     client.execute(
-        "INSERT INTO events (event_id, revision, kind, at, tenant, user, message_id, verdict) "
-        "VALUES ('e', 1, 'open', now64(3), 'acme', 'anna', 'm', 'human')"
+        "INSERT INTO events (event_id, revision, kind, at, sent_at, tenant, user, message_id,"
+        " verdict) VALUES ('e', 1, 'open', now64(3), now64(3), 'acme', 'anna', 'm', 'human')"
     )
     client.execute(
         "INSERT INTO hits (hit_id, kind, at, tenant, message_id) "

@@ -195,6 +195,7 @@ async def some_alerts(settings: Settings, count: int) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.fault(18)
 async def test_a_replay_from_the_start_gives_no_new_alert(
     settings: Settings, tmp_path: Path
 ) -> None:

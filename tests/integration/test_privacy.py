@@ -208,6 +208,7 @@ def world(kafka: str, clickhouse: str, tmp_path_factory: pytest.TempPathFactory)
         assert "people.example" not in log
 
 
+@pytest.mark.fault(36)
 def test_a_recipient_is_exported_and_erased_and_leaves_nothing(world: World) -> None:
     anna, carl = world.id_of(ANNA), world.id_of(CARL)
     with world.api.client("crm", "platform") as crm:

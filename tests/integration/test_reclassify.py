@@ -278,6 +278,7 @@ async def test_without_its_services_it_says_what_is_missing(
     assert "no events to compare" in done.stdout
 
 
+@pytest.mark.fault(13)
 async def test_replayed_hits_join_late_sends_once(
     settings: Settings, services: tuple[Service, Service], tmp_path: Path
 ) -> None:

@@ -259,6 +259,7 @@ async def test_a_footer_and_the_limit_of_the_next_host(kafka: str, tmp_path: Pat
             assert relay.tracker.restore(host.taken[1].message) == mail(91)
 
 
+@pytest.mark.fault(32)
 async def test_without_consent_there_is_no_tracking(kafka: str, tmp_path: Path) -> None:
     with SmtpHost() as host:
         relay = Relay(kafka, tmp_path, host)

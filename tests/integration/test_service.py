@@ -16,7 +16,8 @@ import pytest
 
 from mailwake import metrics
 from mailwake.errors import ConfigError, UnavailableError
-from mailwake.service import Status, run_service, serve_ops, set_up_logs
+from mailwake.logs import set_up_logs
+from mailwake.service import Status, run_service, serve_ops
 from mailwake.settings import Settings, read_settings
 
 

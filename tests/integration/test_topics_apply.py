@@ -18,6 +18,7 @@ from mailwake.kafka import start_admin
 from mailwake.settings import Settings, read_settings, to_environ
 from mailwake.topics import Topic, registry
 from mailwake.topics_apply import apply_topics, topics_command
+from mailwake.topics_render import kafka_topics
 
 
 @pytest.fixture
@@ -160,7 +161,8 @@ def test_the_command(settings: Settings) -> None:
     assert all(settings.topic(name) in listed for name in registry())
     wrong = run(settings, "aply")
     assert wrong.returncode == ConfigError.exit_code
-    assert wrong.stderr == "mailwake: mailwake topics takes apply or list, but was given aply\n"
+    assert wrong.stderr.startswith("mailwake: mailwake topics takes apply, list or render")
+    assert wrong.stderr.endswith(" but was given aply\n")
 
 
 def test_the_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,3 +182,14 @@ def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def only(name: str) -> dict[str, Topic]:
     return {name: registry()[name]}
+
+
+async def test_what_strimzi_is_given_is_what_is_made(settings: Settings) -> None:
+    await apply_topics(settings)
+    made = await partitions(settings)
+    rendered = {each["spec"]["topicName"]: each["spec"] for each in kafka_topics(settings, "main")}
+    assert rendered.keys() == {settings.topic(name) for name in made}
+    for name, count in made.items():
+        spec = rendered[settings.topic(name)]
+        assert spec["partitions"] == count
+        assert spec["config"].items() <= (await config(settings, name)).items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import time
 from itertools import pairwise
 
 import pytest
@@ -315,15 +314,7 @@ REPEATED = [
 LINKED = ["<a href=x><!--", '<a href="x">', "<a href=x>- -- <!", "<a href=x><i alt='"]
 
 
+@pytest.mark.timeout(120)  # a second, where it would be hours if its square counted
 @pytest.mark.parametrize("piece", [*REPEATED, *LINKED, "</", "<blockquote>"])
 def test_hostile_text_takes_linear_time(piece: str) -> None:
-    def seconds(size: int) -> float:
-        text = ("<a href='" if piece == "&amp" else "") + piece * (size // len(piece))
-        best = 9.0
-        for _ in range(3):
-            began = time.perf_counter()
-            scan(text)
-            best = min(best, time.perf_counter() - began)
-        return best
-
-    assert seconds(160_000) < 10 * seconds(40_000) + 0.02
+    scan(("<a href='" if piece == "&amp" else "") + piece * (1_000_000 // len(piece)))

@@ -65,6 +65,7 @@ def test_a_symbolic_link_stays_one(file: Path, tmp_path: Path) -> None:
     assert read_keyring(file).current == 2
 
 
+@pytest.mark.fault(25)
 def test_rotation_keeps_the_old_tokens_open_and_revocation_ends_them() -> None:
     first = new_keyring()
     old = first.seal(TOKEN)

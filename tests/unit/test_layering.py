@@ -22,8 +22,10 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "aiosmtpd": ("mailwake_relay/", "mailwake_local/"),
     "aiosmtplib": "mailwake_relay/",
     "maxminddb": "mailwake_edge/",
+    "httpcore": "mailwake_webhooks/post.py",
     "jwt": "mailwake_api/",
     "jinja2": "mailwake_api/web/",
+    "opentelemetry": "mailwake/tracing.py",
     "uvicorn": ("mailwake_edge/", "mailwake_api/", "mailwake/http_server.py"),
 }
 """What is imported in one place only, and where: a package or a module."""

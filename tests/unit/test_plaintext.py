@@ -89,7 +89,7 @@ def test_any_text_is_read(text: str, joined: bool) -> None:
         at = anchor.end
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("piece", ["https://x/)", "https://x/ ", ")", ".", "<https://x/\n", "> "])
 def test_hostile_text_takes_linear_time(piece: str) -> None:
     scan("https://x/" + piece * (3_000_000 // len(piece)))

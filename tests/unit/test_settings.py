@@ -58,7 +58,20 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "MAILWAKE_EDGE_DURABILITY": [("fast", "strict, relaxed")],
     "MAILWAKE_EDGE_SPOOL_MB": [("0", "1 to 1000000"), ("1G", "1 to")],
     "MAILWAKE_TRUSTED_PROXIES": [("10.0.0.1/8", "10.0.0.0/8"), ("proxy", "networks such as")],
+    "MAILWAKE_WEBHOOK_HTTP": [("true", "no, yes")],
+    "MAILWAKE_WEBHOOK_NETWORKS": [("127.0.0.1/8", "10.0.0.0/8")],
+    "MAILWAKE_WEBHOOK_TIMEOUT_S": [("0", "0.1 to 60"), ("61", "0.1 to 60")],
+    "MAILWAKE_WEBHOOK_SCHEDULE": [
+        ("", "1 to 15 waits"),
+        ("5,", "1 to 15 waits"),
+        ("0", "0.01 to 86400"),
+        ("5,86401", "0.01 to 86400"),
+        (",".join("5" * 16), "1 to 15 waits"),
+    ],
     "MAILWAKE_WITHDRAWAL_URL": [("w.example.org", "https://host:port")],
+    "MAILWAKE_LOG_FORMAT": [("xml", "text, json")],
+    "MAILWAKE_TRACES": [("on", "off, otlp")],
+    "MAILWAKE_TRACES_RATIO": [("2", "0 to 1"), ("all", "0 to 1")],
     "MAILWAKE_RELAY_HOST": [("", "not be empty")],
     "MAILWAKE_RELAY_PORT": [("smtp", "0 to 65535")],
     "MAILWAKE_RELAY_NEXT": [("mx.example.org:25", "smtp://host:port"), ("smtp://", "smtp://")],
@@ -73,6 +86,8 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     "MAILWAKE_API_AUDIENCE": [("", "not be empty")],
     "MAILWAKE_API_ALERTS": [("999", "1000 to 100000000")],
     "MAILWAKE_API_MAX_BYTES": [("0", "1024 to 1073741824")],
+    "MAILWAKE_DIGEST_FROM": [("", "an address"), ("Mailwake", "an address")],
+    "MAILWAKE_DIGEST_SMTP": [("mail.example", "smtp://"), ("http://mail.example", "smtp://")],
     "MAILWAKE_STATE": [("", "not be empty")],
     "MAILWAKE_WORKER": [("", "not be empty")],
     "MAILWAKE_REPEAT_WINDOW_S": [("-1", "0 to 86400"), ("86401", "0 to 86400")],
@@ -123,7 +138,7 @@ def test_a_wrong_value_is_one_line(name: str, value: str, told: str) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT"])
+@pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "MAILWAKE_RELAY_NEXT", "MAILWAKE_DIGEST_SMTP"])
 def test_a_password_is_not_repeated(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_settings({name: "https://default:secret@host"})

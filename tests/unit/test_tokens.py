@@ -6,6 +6,7 @@ import base64
 import os
 import random
 import string
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
@@ -115,10 +116,12 @@ def test_random_text_never_opens(text: str) -> None:
     refusal(text)
 
 
-def test_a_hundred_thousand_mutated_tokens_never_open() -> None:
+@pytest.mark.fault(22)
+def test_mutated_tokens_never_open(long: bool, tally: Callable[..., None]) -> None:
     chance = random.Random(20260105)
+    mutations = 1_000_000 if long else 100_000
     texts = [KEYRING.seal(click(target="https://example.org/" + "a" * n)) for n in range(4)]
-    for _ in range(100_000):
+    for _ in range(mutations):
         text = chance.choice(texts)
         at = chance.randrange(len(text))
         kind = chance.randrange(3)
@@ -127,6 +130,7 @@ def test_a_hundred_thousand_mutated_tokens_never_open() -> None:
         if mutated != text:
             with pytest.raises(TokenError):
                 KEYRING.open(mutated)
+    tally(injected=mutations)
 
 
 @given(tokens)

@@ -1,7 +1,7 @@
 """The parts of the system on one machine, as data: what starts after what, and how it is ready.
 
-kafka ──► topics ──────┬──► edge, enricher, notifier, api
-clickhouse ──► tables ─┼──► loader
+kafka ──► topics ──────┬──► edge, enricher, notifier, webhooks, api
+clickhouse ──► tables ─┼──► loader, digest
 sink ──────────────────┴──► relay
 """
 
@@ -86,7 +86,7 @@ class Plan:
         ]
         for name in self.ops:
             command, _, worker = name.partition("-")
-            needs = ("topics", "tables") if command == "loader" else ("topics",)
+            needs = ("topics", "tables") if command in ("loader", "digest") else ("topics",)
             if command == "relay" and self.sink is not None:
                 needs = (*needs, "sink")
             parts.append(self._service(name, command, worker, needs))

@@ -44,6 +44,12 @@ class Shown(Alert, frozen=True, omit_defaults=False):
         recipient_count: how many recipients the body went to.
         recipient_id: the recipient, where the body went to one alone.
         link, target: of a click, which link (the first is 0) and where it led.
+        count: how many opens of the mail, or clicks of the link, it tells of.
+        last_at: when the last of them was; 0 when there is but one.
+        returned: the mail had been quiet for long before.
+        quiet: it came in the user's quiet hours: it is listed and rings no bell.
+        withdrawn: it turned out to be a machine's; take it off what you show. Of the list such
+            alerts are left out.
         read: whether it is marked as read.
     """
 

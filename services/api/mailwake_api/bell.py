@@ -92,14 +92,20 @@ class Bell:
     def shown(self, tenant: str, user: str) -> list[Item]:
         """The alerts the user may see, newest first."""
         items = self._feed.of(user_key(tenant, user), now_ms())
-        return [item for item in items if self._may_be_seen(tenant, item)]
+        return [item for item in items if item.stands and not self._is_denied(tenant, item)]
 
     def since(self, tenant: str, user: str, after: Place) -> list[Item]:
-        """Those that were told, or told anew, after a place, in that order."""
+        """Those that were told, told anew or withdrawn after a place, in that order."""
         # Of a topic that is made anew the old one's alerts may stand farther on.
         here = self.here(tenant, user).offset
         items = self._feed.since(user_key(tenant, user), after, now_ms())
-        return [i for i in items if i.offset < here and self._may_be_seen(tenant, i)]
+        return [
+            item
+            for item in items
+            if item.offset < here
+            and (item.stands or item.withdrawn)
+            and not self._is_denied(tenant, item)
+        ]
 
     def read(self, tenant: str, user: str) -> frozenset[str]:
         """The ids of the alerts that the user has read."""
@@ -110,7 +116,7 @@ class Bell:
         key = user_key(tenant, user)
         read = self._reads.of(key)
         return sum(
-            item.alert_id not in read and self._may_be_seen(tenant, item)
+            item.stands and item.alert_id not in read and not self._is_denied(tenant, item)
             for item in self._feed.standing(key, now_ms())
         )
 
@@ -178,13 +184,13 @@ class Bell:
             self._listeners -= 1
             API_READERS.set(self._listeners)
 
-    def _may_be_seen(self, tenant: str, item: Item) -> bool:
-        """Whether it is told of a person who has not denied. Who read a body that several share, or
-        one of mode anonymous, no alert says, so that of those a denial hides nothing here."""
-        if not item.person or item.recipient_id is None:
-            return item.person
+    def _is_denied(self, tenant: str, item: Item) -> bool:
+        """Whether whom it tells of has denied. Who read a body that several share, or one of mode
+        anonymous, no alert says, so that of those a denial hides nothing here."""
+        if item.recipient_id is None:
+            return False
         said = self._register.consents(tenant, item.recipient_id).get(_PURPOSE[item.kind])
-        return said is None or said.state != "denied"
+        return said is not None and said.state == "denied"
 
     def _take_alert(self, key: bytes, alert: Alert | None) -> None:
         # The user is whom the alert names: a record with another key tells nobody else of it.

@@ -12,13 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailwake.keyring import Keyring
+from mailwake.mutes import Mutes
 from mailwake.register import Register
 from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake.tracker import Tracker
+from mailwake.webhooks import Webhooks
 from mailwake_api.bearer import Bearer, Caller
 from mailwake_api.bell import Bell
 from mailwake_api.connection import Connection
+from mailwake_api.deliveries import Deliveries
 from mailwake_api.erasing import Erasing
 from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem
@@ -45,6 +48,9 @@ class Parts:
     reader: Reader
     bell: Bell
     erasing: Erasing
+    mutes: Mutes
+    webhooks: Webhooks
+    deliveries: Deliveries
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class Endpoint:
         most_bytes: the largest body; None takes what MAILWAKE_API_MAX_BYTES says.
     """
 
-    method: Literal["GET", "PUT", "POST"]
+    method: Literal["GET", "PUT", "POST", "DELETE"]
     path: str
     name: str
     summary: str

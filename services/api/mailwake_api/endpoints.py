@@ -11,19 +11,24 @@ from mailwake_api import (
     contacts,
     documents,
     messages,
+    muting,
     policy,
     preferences,
     privacy,
     reports,
     sends,
     stream,
+    webhooks,
     withdrawal,
 )
 from mailwake_api.alerts import Alerts, Listed, Reading, Unread
 from mailwake_api.call import Endpoint, Handler
 from mailwake_api.consents import Consents, RecordedAll, Statements, Whom
 from mailwake_api.contacts import Contact, ContactQuery
+from mailwake_api.digest import off
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
+from mailwake_api.muting import Muted
+from mailwake_api.parquet import MEDIA
 from mailwake_api.policy import PolicyNow, PolicyWish
 from mailwake_api.preferences import ForUser, Preferences, Switches
 from mailwake_api.privacy import Export, Receipt
@@ -38,11 +43,23 @@ from mailwake_api.reports import (
 from mailwake_api.sends import Options, SendRequest, Sent
 from mailwake_api.stream import Resuming
 from mailwake_api.timeline import MessageView
+from mailwake_api.webhooks import (
+    DeliveryList,
+    DeliveryNow,
+    LastDeliveries,
+    NewWebhook,
+    Tested,
+    WebhookChange,
+    WebhookList,
+    WebhookMade,
+    WebhookNow,
+)
 
 PAGE_BYTES = 4096
 _IF_MATCH = {"If-Match": "Change it only if it is still what this ETag names."}
 _CHANGED = {412: "It was changed since; read it again."}
 _NOT_AMONG = {404: "There is none among what this user has sent."}
+_NO_WEBHOOK = {404: "There is none among those of the caller."}
 _BAD_LINK = {404: "The link is none of ours.", 503: "Kafka is away; nothing was changed."}
 
 
@@ -56,7 +73,7 @@ def _report(what: str, summary: str, handler: Handler, gives: Any) -> Endpoint:
         handler=handler,
         asks=ReportQuery,
         gives=gives,
-        also_gives=("text/csv",),
+        also_gives=("text/csv", MEDIA),
         tagged=True,
         says={200: "The rows."},
     )
@@ -221,6 +238,28 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         says={200: "The mail, with an ETag.", **_NOT_AMONG},
     ),
     Endpoint(
+        method="PUT",
+        path="/v1/messages/{message_id}/mute",
+        name="mute_message",
+        summary="Have a mail alert nobody from now on",
+        who="user",
+        handler=muting.mute,
+        asks=OneMessage,
+        gives=Muted,
+        says={200: "It is muted.", **_NOT_AMONG},
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/messages/{message_id}/mute",
+        name="unmute_message",
+        summary="Have a mail alert again",
+        who="user",
+        handler=muting.unmute,
+        asks=OneMessage,
+        gives=Muted,
+        says={200: "It is not muted.", **_NOT_AMONG},
+    ),
+    Endpoint(
         method="GET",
         path="/v1/contacts/{recipient_id}",
         name="get_contact",
@@ -288,6 +327,109 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         method="GET",
+        path="/v1/webhooks",
+        name="get_webhooks",
+        summary="The webhooks that the caller manages",
+        who="user",
+        handler=webhooks.listed,
+        asks=ForUser,
+        gives=WebhookList,
+        says={200: "All of them."},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/webhooks",
+        name="post_webhooks",
+        summary="Make a webhook: an address that alerts are posted to",
+        who="user",
+        handler=webhooks.make,
+        asks=ForUser,
+        takes=NewWebhook,
+        gives=WebhookMade,
+        says={
+            201: "The webhook, with its secret, which is told this once.",
+            409: "The owner has as many as one may have.",
+        },
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/webhooks/{webhook_id}",
+        name="get_webhook",
+        summary="One webhook",
+        who="user",
+        handler=webhooks.show,
+        gives=WebhookNow,
+        tagged=True,
+        says={200: "The webhook, with an ETag.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="PUT",
+        path="/v1/webhooks/{webhook_id}",
+        name="put_webhook",
+        summary="Change a webhook, disable it, or enable it again",
+        who="user",
+        handler=webhooks.put,
+        takes=WebhookChange,
+        gives=WebhookNow,
+        headers=_IF_MATCH,
+        says={200: "The webhook as it is now.", **_NO_WEBHOOK, **_CHANGED},
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/webhooks/{webhook_id}",
+        name="delete_webhook",
+        summary="Delete a webhook, and what waits for it",
+        who="user",
+        handler=webhooks.delete,
+        says={204: "It is gone.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/webhooks/{webhook_id}/secret",
+        name="post_webhook_secret",
+        summary="Give a webhook a new secret; the one before it signs too for a day",
+        who="user",
+        handler=webhooks.rotate,
+        gives=WebhookMade,
+        says={200: "The webhook, with its secret, which is told this once.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/webhooks/{webhook_id}/test",
+        name="post_webhook_test",
+        summary="Send a test message, and wait for what comes of it",
+        who="user",
+        handler=webhooks.test,
+        gives=Tested,
+        says={200: "What came of it.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/webhooks/{webhook_id}/deliveries",
+        name="get_webhook_deliveries",
+        summary="The last messages for a webhook, and what became of them",
+        who="user",
+        handler=webhooks.log,
+        asks=LastDeliveries,
+        gives=DeliveryList,
+        says={200: "The deliveries.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay",
+        name="post_webhook_replay",
+        summary="Send a message once more",
+        who="user",
+        handler=webhooks.replay,
+        gives=DeliveryNow,
+        says={
+            202: "It is on its way, as the same message.",
+            404: "There is no such webhook, or no such delivery in its log.",
+            409: "It waits for its next attempt, is a test, or the webhook is disabled.",
+        },
+    ),
+    Endpoint(
+        method="GET",
         path="/w/{token}",
         name="withdrawal_page",
         summary="The page where a recipient sees what is tracked; changes nothing",
@@ -306,6 +448,28 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         also_takes=("application/x-www-form-urlencoded",),
         media="text/html",
         says={303: "Recorded; on to the page.", 400: "Nothing was chosen.", **_BAD_LINK},
+        most_bytes=PAGE_BYTES,
+    ),
+    Endpoint(
+        method="GET",
+        path="/digest/off/{token}",
+        name="digest_page",
+        summary="The page that switches the daily digest off; changes nothing",
+        who="public",
+        handler=off.show,
+        media="text/html",
+        says={200: "The page.", 404: "The link is none of ours."},
+    ),
+    Endpoint(
+        method="POST",
+        path="/digest/off/{token}",
+        name="digest_off",
+        summary="Switch the daily digest off (RFC 8058)",
+        who="public",
+        handler=off.switch_off,
+        also_takes=("application/x-www-form-urlencoded", "multipart/form-data"),
+        media="text/html",
+        says={200: "It is off.", 404: "The link is none of ours.", 503: "Kafka is away."},
         most_bytes=PAGE_BYTES,
     ),
     Endpoint(

@@ -10,21 +10,26 @@ from typing import Any, Literal
 
 from starlette.requests import Request
 
-Format = Literal["json", "csv"]
+from mailwake_api.parquet import MEDIA
+
+Format = Literal["json", "csv", "parquet"]
+
+_TABLES: dict[str, Format] = {"text/csv": "csv", MEDIA: "parquet"}
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What makes a spreadsheet take a cell for a formula, or split it (OWASP, CSV Injection)."""
 
 
 def wanted(request: Request, named: Format | None) -> Format:
-    """The format of an answer: the one named, or CSV where Accept asks for it before JSON."""
+    """The format of an answer: the one named, or that of a table where Accept asks for it before
+    JSON."""
     if named is not None:
         return named
     for value in request.headers.getlist("accept"):
         for each in value.split(","):
             media = each.partition(";")[0].strip().lower()
-            if media == "text/csv":
-                return "csv"
+            if media in _TABLES:
+                return _TABLES[media]
             if media in ("application/json", "application/*", "*/*"):
                 return "json"
     return "json"

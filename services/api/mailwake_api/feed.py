@@ -39,7 +39,8 @@ class Item(Struct, frozen=True, gc=False):
 
     Attributes:
         partition, offset: of the record that told of this revision first.
-        person: whether its verdict is one that is told.
+        stands: whether it is told: its verdict is a person's, and it is not withdrawn.
+        withdrawn: whether those who were told of it are to be told that it does not stand.
         data: the alert itself, encoded, which takes a third of the memory.
     """
 
@@ -50,7 +51,8 @@ class Item(Struct, frozen=True, gc=False):
     offset: int
     kind: Kind
     recipient_id: str | None
-    person: bool
+    stands: bool
+    withdrawn: bool
     data: bytes
 
     @property
@@ -113,7 +115,8 @@ class Feed:
             offset,
             alert.kind,
             alert.recipient_id,
-            alert.verdict in PERSON,
+            alert.verdict in PERSON and not alert.withdrawn,
+            alert.withdrawn,
             ALERT.encode(alert),
         )
         if known is None and len(box.items) >= self._per_user:

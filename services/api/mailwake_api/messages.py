@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from starlette.responses import Response
 
 from mailwake.contracts import Id, Millis, Purpose, Tag, User
+from mailwake.errors import UnavailableError
 from mailwake_api import conditions, cursor, timeline
 from mailwake_api.call import Call
 from mailwake_api.cursor import Place
@@ -20,6 +22,7 @@ from mailwake_api.withheld import mails_of_user
 
 MOST = 200
 MOST_WORDS = 8
+_KNOWN_S = 1.0
 
 Sort = Literal["newest", "oldest", "opened", "clicked"]
 Cursor = Annotated[str, Meta(max_length=64)]
@@ -92,10 +95,20 @@ async def message(call: Call) -> Response:
     asked: OneMessage = call.asked
     tenant, user = call.caller.tenant, call.user(asked.user)
     message_id = path_id(call, "message_id")
-    found = await timeline.view(call.parts.reader, tenant, user, message_id)
+    muted = await _is_muted(call, user, message_id)
+    found = await timeline.view(call.parts.reader, tenant, user, message_id, muted=muted)
     if found is None:
         raise not_found()
     return conditions.answer(call.request, found)
+
+
+async def _is_muted(call: Call, user: str, message_id: str) -> bool:
+    """Whether a mail is muted; while Kafka is away, as far as that is known here."""
+    mutes = call.parts.mutes
+    if call.parts.connection.connected.is_set():
+        with contextlib.suppress(UnavailableError):
+            await mutes.current(_KNOWN_S)
+    return mutes.muted(call.caller.tenant, user, message_id)
 
 
 def path_id(call: Call, name: str) -> str:

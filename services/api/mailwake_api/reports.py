@@ -4,10 +4,14 @@
 `overview`, `links` and `clients` group by when the mails were sent, so that what a day's mails came
 to stands beside their number; `times` groups by when something happened. Whoever denies is left
 out, of the counts of tracks by `mails_of_user` and of the events by the view `consented_events`.
+
+`overview` also tells of days whose mails are gone (docs/decisions/0021-retention.md): as they were
+counted before, by days of UTC, without medians, and not by the hour.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -23,8 +27,9 @@ from mailwake_api.call import Call
 from mailwake_api.clients import CLIENT
 from mailwake_api.export import Format, as_csv, wanted
 from mailwake_api.mails import BY_PERSON, OF_USER, chosen
+from mailwake_api.parquet import MEDIA, as_parquet
 from mailwake_api.problems import Problem
-from mailwake_api.reading import MOST_ROWS, Value
+from mailwake_api.reading import MOST_ROWS, Row, Value
 from mailwake_api.withheld import mails_of_user
 
 MOST = 10_000
@@ -40,7 +45,7 @@ class ReportQuery(Struct, frozen=True, forbid_unknown_fields=True):
         since, until: from when on, and before when, the mails were sent (of `times`: it happened);
             milliseconds since 1970.
         tag: only mails with this tag.
-        format: json or csv; what Accept says, unless given.
+        format: json, csv or parquet; what Accept says, unless given.
         limit: how many rows at most; whether there are more is said.
         user: named by a token of role platform, and by no other.
     """
@@ -162,12 +167,15 @@ class _Kind:
     Attributes:
         sql: with `{group}` and `{where}`; ends before LIMIT.
         clock: the column that groups and limits in time.
+        past: the same of days whose mails are gone; then `sql` ends before ORDER BY, and both name
+            their columns as the row's.
     """
 
     name: str
     row: type[Struct]
     sql: str
     clock: Literal["sent_at", "at"] = "sent_at"
+    past: str = ""
 
 
 _EVENTS = "consented_events(tenant = %(tenant)s, user = %(user)s)"
@@ -179,20 +187,29 @@ _COUNTS = (
     " dateDiff('millisecond', s.sent_at, t.first_open_at) / 1000 AS open_after,"
     " dateDiff('millisecond', s.sent_at, t.first_click_at) / 1000 AS click_after"
 )
+_PAST = f"(SELECT day, tag, retention_days FROM v_past_days WHERE {OF_USER})"
 OVERVIEW = _Kind(
     "overview",
     OverviewRow,
-    "SELECT {group} AS grp, count(), countIf(opens_ > 0), countIf(clicks_ > 0), sum(opens_),"
-    " sum(clicks_), sum(machine_opens_), sum(machine_clicks_), sum(forwards_),"
-    " countIf(no_opens OR no_clicks), quantileExactOrNullIf(0.5)(open_after, opens_ > 0),"
-    " quantileExactOrNullIf(0.5)(click_after, clicks_ > 0)"
+    "SELECT {group} AS grp, count() AS mails, countIf(opens_ > 0) AS opened,"
+    " countIf(clicks_ > 0) AS clicked, sum(opens_) AS opens, sum(clicks_) AS clicks,"
+    " sum(machine_opens_) AS machine_opens, sum(machine_clicks_) AS machine_clicks,"
+    " sum(forwards_) AS forwards, countIf(no_opens OR no_clicks) AS withheld,"
+    " quantileExactOrNullIf(0.5)(open_after, opens_ > 0) AS open_after_s,"
+    " quantileExactOrNullIf(0.5)(click_after, clicks_ > 0) AS click_after_s"
     " FROM (SELECT s.sent_at AS sent_at, s.tag AS tag,"
     f" s.message_id IN {mails_of_user('opens')} AS no_opens,"
     f" s.message_id IN {mails_of_user('clicks')} AS no_clicks, {_COUNTS}"
-    f" FROM (SELECT message_id, sent_at, tag FROM sends FINAL WHERE {OF_USER}) AS s"
+    f" FROM (SELECT message_id, sent_at, tag FROM sends FINAL WHERE {OF_USER}"
+    f" AND (toDate(sent_at), tag, retention_days) NOT IN {_PAST}) AS s"
     " LEFT JOIN (SELECT message_id, opens, clicks, machine_opens, machine_clicks, forwards,"
     f" first_open_at, first_click_at FROM tracks FINAL WHERE {OF_USER}) AS t USING message_id)"
-    " WHERE {where} GROUP BY grp ORDER BY grp",
+    " WHERE {where} GROUP BY grp",
+    past="SELECT {group} AS grp, sum(p.mails) AS mails, sum(p.opened) AS opened,"
+    " sum(p.clicked) AS clicked, sum(p.opens) AS opens, sum(p.clicks) AS clicks,"
+    " sum(p.machine_opens) AS machine_opens, sum(p.machine_clicks) AS machine_clicks,"
+    " sum(p.forwards) AS forwards, sum(p.withheld) AS withheld, NULL AS open_after_s,"
+    f" NULL AS click_after_s FROM v_past_days AS p WHERE {OF_USER} AND {{where}} GROUP BY grp",
 )
 LINKS = _Kind(
     "links",
@@ -254,25 +271,54 @@ async def _report(call: Call, kind: _Kind) -> Response:
         "zone": asked.zone,
         "limit": min(asked.limit, MOST_ROWS) + 1,
     }
-    where = " AND ".join(chosen(asked.tag, asked.since, asked.until, kind.clock, values)) or "1"
-    sql = kind.sql.replace("{group}", _group(asked.by, kind.clock)).replace("{where}", where)
-    sql += " LIMIT %(limit)s"
-    found = await call.parts.reader.rows(sql, **values)
+    found = await call.parts.reader.rows(_sql(asked, kind, values), **values)
     more = len(found) > asked.limit
     rows = [(_named(asked, row[0]), *row[1:]) for row in found[: asked.limit]]
-    if wanted(call.request, asked.format) == "csv":
+    form = wanted(call.request, asked.format)
+    if form != "json":
+        data, media = await _table(form, kind, rows)
         return conditions.answer_bytes(
             call.request,
-            as_csv(kind.row.__struct_fields__, rows),
-            "text/csv; charset=utf-8; header=present",
+            data,
+            media,
             {
-                "Content-Disposition": f'attachment; filename="mailwake-{kind.name}.csv"',
+                "Content-Disposition": f'attachment; filename="mailwake-{kind.name}.{form}"',
                 "Mailwake-More": "true" if more else "false",
                 "Vary": "Accept",
             },
         )
     report: Report[Any] = Report(asked.by, asked.zone, [kind.row(*row) for row in rows], more)
     return conditions.answer(call.request, report, {"Vary": "Accept"})
+
+
+async def _table(form: Format, kind: _Kind, rows: list[Row]) -> tuple[bytes, str]:
+    """The rows as a file, and its media type."""
+    if form == "parquet":
+        return await asyncio.to_thread(as_parquet, kind.row, rows), MEDIA
+    return as_csv(kind.row.__struct_fields__, rows), "text/csv; charset=utf-8; header=present"
+
+
+def _sql(asked: ReportQuery, kind: _Kind, values: dict[str, Value]) -> str:
+    """The query; its values are added to `values`."""
+
+    def filled(sql: str, group: str, clock: str) -> str:
+        where = " AND ".join(chosen(asked.tag, asked.since, asked.until, clock, values)) or "1"
+        return sql.replace("{group}", group).replace("{where}", where)
+
+    sql = filled(kind.sql, _group(asked.by, kind.clock), kind.clock)
+    if kind.past:
+        parts = sql
+        # Of a day that is gone no hours are known, and it is a day of UTC in any zone.
+        if asked.by != "hour":
+            group = "toString(day)" if asked.by == "day" else _group(asked.by, kind.clock)
+            parts += " UNION ALL " + filled(kind.past, group, "toDateTime64(day, 3, 'UTC')")
+        *counts, open_after, click_after = kind.row.__struct_fields__[1:]
+        sums = ", ".join(f"sum(r.{name})" for name in counts)
+        sql = (
+            f"SELECT grp, {sums}, any(r.{open_after}), any(r.{click_after}) FROM ({parts}) AS r"
+            " GROUP BY grp ORDER BY grp"
+        )
+    return sql + " LIMIT %(limit)s"
 
 
 def _group(by: By, clock: str) -> str:

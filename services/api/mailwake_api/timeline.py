@@ -117,15 +117,19 @@ class MessageView(Struct, frozen=True):
         links: in the order of the mail; with nothing of their clicks where these are withheld.
         events: the timeline, the newest first; what only repeats another is left out.
         more_events: whether there are older ones that are not shown.
+        muted: whether the user wants no alerts of it.
     """
 
     message: Mail
     links: list[LinkView]
     events: list[EventView]
     more_events: bool
+    muted: bool
 
 
-async def view(reader: Reader, tenant: str, user: str, message_id: str) -> MessageView | None:
+async def view(
+    reader: Reader, tenant: str, user: str, message_id: str, *, muted: bool = False
+) -> MessageView | None:
     """The mail with what happened to it; None when it is none of the user's. Raises Problem."""
     of: dict[str, Any] = {"tenant": tenant, "user": user, "mail": message_id}
     found, (events, clicks), targets, texts = await asyncio.gather(
@@ -147,6 +151,7 @@ async def view(reader: Reader, tenant: str, user: str, message_id: str) -> Messa
         _links(clicks, targets[0][0] if targets else [], texts[0][0] if texts else []),
         [_event(row) for row in events[:MOST_EVENTS]],
         len(events) > MOST_EVENTS,
+        muted,
     )
 
 

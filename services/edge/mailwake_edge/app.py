@@ -7,6 +7,7 @@ routing costs more than they do; whatever else comes goes on to a small Starlett
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mailwake.contracts import Hit
 from mailwake.ids import HitStream, now_ms
+from mailwake.logs import about
 from mailwake.metrics import EDGE_HITS, EDGE_REFUSED, EDGE_WITHHELD
 from mailwake.service import Status
 from mailwake.tokens import MAX_TEXT, Reason, Token, TokenError
@@ -36,6 +38,8 @@ from mailwake_edge.answers import (
 from mailwake_edge.client import Clients
 from mailwake_edge.headers import keep
 from mailwake_edge.withdrawn import Withdrawn
+
+log = logging.getLogger("mailwake.edge")
 
 Kind = Literal["open", "click"]
 Refusal = Literal[Reason, "too_long", "wrong_kind", "target", "method", "domain"]
@@ -155,6 +159,9 @@ class Edge:
         except BaseException:
             answer()  # whatever is wrong here, readers get what they asked for
             raise
+        if log.isEnabledFor(logging.DEBUG):
+            for hit in hits:
+                log.debug("a hit", extra=about(hit_id=hit.hit_id, kind=hit.kind))
         EDGE_HITS.labels("open").inc(len(opens))
         EDGE_HITS.labels("click").inc(len(clicks))
 

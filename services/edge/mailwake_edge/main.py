@@ -16,6 +16,7 @@ from mailwake.kafka import require_topics, start_producer
 from mailwake.keyring import read_keyring
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
+from mailwake.tracing import start_tracing
 from mailwake_edge.app import Edge, rest
 from mailwake_edge.asn import AsnFile
 from mailwake_edge.client import Clients, unknown
@@ -43,7 +44,8 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         most_bytes=settings.edge_spool_mb * 1024 * 1024,
         strict=settings.edge_durability == "strict",
     )
-    publisher = Publisher(settings, partial(connect, settings), spool)
+    tracing = start_tracing(settings, "edge")
+    publisher = Publisher(settings, partial(connect, settings), spool, tracing)
     withdrawn = Withdrawn(settings)
     clients = Clients(settings.trusted_proxies, asn_file.number if asn_file else unknown)
     domains = {each.host: each.tenant for each in settings.tracking_domains}
@@ -74,6 +76,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         if renewing is not None:
             renewing.cancel()
         await asyncio.gather(publisher.stop(), withdrawn.follower.stop())
+        tracing.stop()
 
 
 async def connect(settings: Settings) -> AIOKafkaProducer:

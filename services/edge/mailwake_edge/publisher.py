@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from mailwake.ids import now_ms, partitions_of
 from mailwake.kafka import stop_client
 from mailwake.metrics import (
     EDGE_NOT_KEPT,
+    EDGE_OLDEST_SECONDS,
     EDGE_PRODUCE_SECONDS,
     EDGE_PRODUCED,
     EDGE_QUEUED,
@@ -34,6 +36,7 @@ from mailwake.metrics import (
     EDGE_SPOOL_READ,
 )
 from mailwake.settings import Settings
+from mailwake.tracing import OFF, Headers, Tracing
 from mailwake_edge.jobs import Batch
 from mailwake_edge.spool import Spool
 
@@ -43,6 +46,8 @@ RETRY_S = 1.0
 """Pause before Kafka is tried again."""
 DRAIN_S = 10.0
 """At the end, what is held has so long to reach Kafka."""
+NOT_KEPT = ("spool_full", "spool_failed", "too_large", "stopped")
+"""Why hits that were answered are not kept."""
 _CLOSE_S = 2.0
 _FOLLOW_S = 10.0
 _RETIRE_S = 300.0
@@ -58,7 +63,7 @@ class Producer(Protocol):
         """The partitions of a topic."""
 
     async def send(
-        self, topic: str, value: bytes, *, key: bytes, partition: int
+        self, topic: str, value: bytes, *, key: bytes, partition: int, headers: Headers | None
     ) -> Awaitable[object]:
         """Sends a record; what it gives is done when Kafka has acknowledged it."""
 
@@ -77,14 +82,27 @@ class _Key(msgspec.Struct):
     at: int
 
 
+class _Id(msgspec.Struct):
+    """What tracing needs to know of a hit."""
+
+    hit_id: str
+
+
 _KEY = msgspec.json.Decoder(_Key)
+_ID = msgspec.json.Decoder(_Id)
 
 
 @dataclass(slots=True)
 class _Lane:
-    """One partition: the hits that wait, and the task that sends them while there are any."""
+    """One partition: the hits that wait, and the task that sends them while there are any.
+
+    Attributes:
+        oldest: when the first hit of the record on its way was seen, in milliseconds; 0 when there
+            is none.
+    """
 
     partition: int
+    oldest: int = 0
     hits: list[_Held] = field(default_factory=list)
     sending: asyncio.Task[None] | None = None
 
@@ -100,7 +118,11 @@ class Publisher:
     """
 
     def __init__(
-        self, settings: Settings, connect: Callable[[], Awaitable[Producer]], spool: Spool
+        self,
+        settings: Settings,
+        connect: Callable[[], Awaitable[Producer]],
+        spool: Spool,
+        tracing: Tracing = OFF,
     ) -> None:
         self._topic = settings.topic("hits")
         self._linger_s = settings.edge_linger_ms / 1000
@@ -108,6 +130,7 @@ class Publisher:
         self._most = settings.edge_queue_hits
         self._connect = connect
         self._spool = spool
+        self._tracing = tracing
         self._reading = False
         self._held = 0
         self._inbox: list[_Held] = []
@@ -117,12 +140,24 @@ class Publisher:
         self._producer: Producer | None = None
         self._connecting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        for reason in NOT_KEPT:  # from 0 on, so that Prometheus sees the first one
+            EDGE_NOT_KEPT.labels(reason)
         EDGE_QUEUED.set_function(lambda: self._held)
+        EDGE_OLDEST_SECONDS.set_function(self._oldest_s)
 
     @property
     def held(self) -> int:
         """How many hits Kafka has not acknowledged yet."""
         return self._held
+
+    def _oldest_s(self) -> float:
+        """The age of the oldest hit in memory; those that stand in the spool alone are younger.
+
+        Called by the thread that answers Prometheus: it looks at what may change meanwhile.
+        """
+        seen = [lane.oldest for lane in self._lanes if lane.oldest]
+        seen += [hit[1] for hit in self._inbox[:1]]
+        return max(0, now_ms() - min(seen)) / 1000 if seen else 0.0
 
     def start(self) -> None:
         """Begins to connect; hits can be put from now on."""
@@ -251,7 +286,9 @@ class Publisher:
         while lane.hits:
             hits = lane.hits[: self._batch]
             del lane.hits[: self._batch]
+            lane.oldest = hits[0][1]
             await self._publish(lane.partition, hits)
+        lane.oldest = 0
         lane.sending = None
 
     async def _publish(self, partition: int, hits: list[_Held]) -> None:
@@ -263,11 +300,25 @@ class Publisher:
         if len(value) > _RECORD_BYTES and len(hits) > 1:
             await self._publish_halves(partition, hits)
             return
+        with self._span(partition, hits):
+            await self._publish_record(partition, hits, value)
+
+    def _span(self, partition: int, hits: list[_Held]) -> AbstractContextManager[None]:
+        if not self._tracing.on:
+            return nullcontext()
+        hit_ids = [_ID.decode(encoded).hit_id for _, _, encoded, _ in hits]
+        return self._tracing.span("hits", "producer", partition=partition, hit_ids=hit_ids)
+
+    async def _publish_record(self, partition: int, hits: list[_Held], value: bytes) -> None:
         key = hits[0][0].encode()
+        headers = self._tracing.headers() or None
         while True:
             producer = await self._connected()
             try:
-                await (await producer.send(self._topic, value, key=key, partition=partition))
+                sent = await producer.send(
+                    self._topic, value, key=key, partition=partition, headers=headers
+                )
+                await sent
             except MessageSizeTooLargeError:
                 self._renew(producer)  # the producer counted a record that Kafka did not take
                 if len(hits) > 1:

@@ -40,6 +40,10 @@ class Turn(ServerState):
             asyncio.get_running_loop().call_soon(self._answer)
         self._due.append((cycle, app))
 
+    def forget(self, cycle: RequestResponseCycle) -> None:
+        """Leaves a request of this turn unanswered."""
+        self._due = [each for each in self._due if each[0] is not cycle]
+
     def _answer(self) -> None:
         due, self._due = self._due, []
         for cycle, app in due:
@@ -149,6 +153,8 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self.cycle is before:  # no head ended in them, which is rare
             self._hold(len(data))
+        elif self._held_bytes + len(data) > MAX_REQUEST_BYTES:
+            self._refuse_large(self.cycle)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # Should uvicorn come to call this otherwise, requests have tasks again and nothing breaks.
@@ -162,6 +168,15 @@ class Protocol(HttpToolsProtocol):
             self._held_after, self._held_bytes = self.cycle, 0
         self._held_bytes += size
         if self._held_bytes > MAX_REQUEST_BYTES:
+            self.transport.close()
+
+    def _refuse_large(self, cycle: RequestResponseCycle) -> None:
+        """Closes the connection when the head, though it came in few pieces, is too large."""
+        scope = cycle.scope
+        size = len(scope["raw_path"]) + len(scope["query_string"])
+        size += sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > MAX_REQUEST_BYTES and isinstance(self.server_state, Turn):
+            self.server_state.forget(cycle)
             self.transport.close()
 
     def close_when_late(self, now: float) -> None:

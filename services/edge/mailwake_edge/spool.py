@@ -26,6 +26,8 @@ from mailwake.metrics import (
     EDGE_SPOOL_BYTES,
     EDGE_SPOOL_COMMIT_SECONDS,
     EDGE_SPOOL_DAMAGED,
+    EDGE_SPOOL_LIMIT_BYTES,
+    EDGE_SPOOLED,
     EDGE_UNSAFE,
 )
 from mailwake_edge.jobs import WAIT_S, Batch, Entry, Job
@@ -90,6 +92,9 @@ class Spool:
         self._noting: asyncio.TimerHandle | None = None
         self._delete_read()
         EDGE_SPOOL_BYTES.set_function(lambda: self.size)
+        for reason in ("spool_full", "spool_failed", "spool_slow"):  # shown from 0 on
+            EDGE_UNSAFE.labels(reason)
+        EDGE_SPOOL_LIMIT_BYTES.set(most_bytes)
 
     @property
     def size(self) -> int:
@@ -307,6 +312,7 @@ class Spool:
         self._job = None
         if error is None:
             EDGE_SPOOL_COMMIT_SECONDS.observe(time.monotonic() - job.began)
+            EDGE_SPOOLED.inc(sum(entry.count for entry in job.entries))
             self._failed_at = None
             self._written = self._end
         else:

@@ -38,7 +38,7 @@ _EVENT = (
     *("event_id", "revision", "hit_id", "kind", "at", "tenant", "user", "message_id"),
     *("recipient", "recipient_count", "mode", "verdict", "reasons", "first", "sent_at"),
     *("recipient_id", "link", "target", "network", "agent", "tag", "score", "rules_version"),
-    *("repeat", "implied", "forward", "returned"),
+    *("repeat", "implied", "forward", "returned", "retention_days"),
 )
 _MILLIS = frozenset({*_TIMES, "at", "sent_at"})
 _OR_NONE = frozenset({"target", "tag", "recipient_id"})

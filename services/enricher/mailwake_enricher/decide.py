@@ -91,6 +91,7 @@ def take_send(track: Track, send: Send, rules: Rules, outcome: Outcome) -> bool:
         for came, hit in in_time:
             join_send(track, tracked, hit, came, rules, joined, joining=True)
         outcome.events += {event.event_id: event for event in joined.events}.values()
+        outcome.joined += [hit.at for hit in joining]
     return True
 
 

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from mailwake.clickhouse import ClickHouse
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
+from mailwake.lag import Lag
 from mailwake.metrics import COMMITTED_AT
 from mailwake.rejects import reject
 from mailwake.removed import Removed
@@ -26,6 +27,7 @@ from mailwake.settings import Settings
 from mailwake_enricher.loader_batch import Batch, Reject
 from mailwake_enricher.loader_sources import SOURCES, Source
 from mailwake_enricher.loader_table import TableLoader
+from mailwake_enricher.table_sizes import TableSizes
 
 log = logging.getLogger("mailwake.loader")
 
@@ -84,6 +86,10 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
             )
             for source in sources
         }
+        self._lag: Lag[TopicPartition] = Lag(
+            settings.topic_prefix, lambda part: self._consumer.highwater(part)
+        )
+        self._sizes = TableSizes(lambda: ClickHouse(settings.clickhouse_url))
         self._consumer: AIOKafkaConsumer
         self._producer: AIOKafkaProducer
 
@@ -96,6 +102,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         await require_topics(self._settings, *self._topics)
         self._producer = await start_producer(self._settings, client_id="mailwake-loader")
         self._removed.follower.start()
+        self._sizes.start()
         try:
             self._consumer = await start_consumer(
                 self._settings, client_id="mailwake-loader", group=self._group, **_CONSUMER
@@ -112,6 +119,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
             for table in self._tables.values():
                 table.forget()
                 table.close()
+            await self._sizes.stop()
             await self._removed.follower.stop()
             await stop_client(self._producer)
 
@@ -121,6 +129,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         assigned = self._consumer.assignment()
         in_trouble = any(table.in_trouble for table in self._tables.values())
         self._status.ready = bool(assigned) and not in_trouble
+        self._lag.measure(assigned)
         self._status.progress_at = min(table.moved_at for table in self._tables.values())
         with_room = [tp for tp in assigned if self._tables[tp.topic].has_room]
         if not with_room:
@@ -133,6 +142,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
             max_records=RECORDS_AT_ONCE,
         )
         for tp, records in taken.items():
+            self._lag.begins(tp, records[0].offset)
             self._tables[tp.topic].take(records)
 
     async def _finish(self, batch: Batch[Any], rejects: list[Reject]) -> None:
@@ -150,6 +160,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await self._consumer.commit(batch.ends)
             COMMITTED_AT.set_to_current_time()
+            self._lag.committed(batch.ends)
         except KafkaError as error:
             log.warning(
                 "%s: offsets not committed, rows may come again: %s", batch.source.name, error

@@ -14,6 +14,7 @@ from mailwake.kafka import start_admin, start_producer
 from mailwake.metrics import ENRICHER_RULES
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
+from mailwake.tracing import start_tracing
 from mailwake_enricher.rules import rules_in_force
 
 log = logging.getLogger("mailwake.enricher")
@@ -47,7 +48,11 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
             settings, client_id=f"mailwake-enricher-{settings.worker}", compression="zstd"
         )
         try:
-            await Enricher(settings, meaning, status, producer, partitions).run(stop)
+            tracing = start_tracing(settings, "enricher")
+            await Enricher(settings, meaning, status, producer, partitions, tracing=tracing).run(
+                stop
+            )
+            tracing.stop()
         finally:
             await asyncio.wait_for(producer.stop(), 10)
 

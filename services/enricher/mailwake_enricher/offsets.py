@@ -17,6 +17,7 @@ from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
 from mailwake.kafka import start_consumer
+from mailwake.lag import Lag
 from mailwake.settings import Settings
 
 
@@ -41,6 +42,7 @@ class Offsets:
         self._safe = safe
         self._next: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
+        self._lag: Lag[TP] = Lag(settings.topic_prefix, lambda tp: self._consumer.highwater(tp))
 
     @property
     def _consumer(self) -> Any:
@@ -71,7 +73,15 @@ class Offsets:
         if not offsets or not await self._consumer._commit(offsets):
             return False
         self._committed |= offsets
+        self._lag.committed(offsets)
         return True
+
+    def measure(self, partitions: Iterable[int]) -> None:
+        """Tells Prometheus how far these partitions are behind; those of before are gone."""
+        tps = self._of(partitions)
+        for tp in tps:
+            self._lag.begins(tp, self._done(tp))
+        self._lag.measure(tps)
 
     async def seek_uncommitted(self, partitions: Iterable[int]) -> bool:
         """Goes to the start of those partitions where nothing was committed yet.

@@ -54,12 +54,21 @@ class Result:
         tracks: the tracks that changed, by message_id; None where one is to be forgotten.
         rows: the same as the table keeps them: key and value, None a tombstone.
         read: how many sends or hits were taken.
+        told: the events.
+        revisions: how many of the events were told before.
+        oldest: when the oldest hit was seen whose event is told for the first time, in
+            milliseconds; 0 when there is none.
+        joined: when those hits were seen that waited for their send.
     """
 
     outputs: list[Output] = field(default_factory=list)
     tracks: dict[str, Track | None] = field(default_factory=dict)
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     read: int = 0
+    told: list[Event] = field(default_factory=list)
+    revisions: int = 0
+    oldest: int = 0
+    joined: list[int] = field(default_factory=list)
     events: Counter[tuple[str, str]] = field(default_factory=Counter)
     drops: Counter[DropReason] = field(default_factory=Counter)
     rejects: Counter[tuple[str, RejectReason]] = field(default_factory=Counter)
@@ -217,6 +226,11 @@ class Processor:
             output = Output("hits.unmatched", key, HIT.encode(hit), headers=headers)
             result.outputs.append(output)
         result.events = Counter((event.kind, event.verdict) for event in events)
+        result.told = events
+        new = [event.at for event in events if event.revision == 1]
+        result.revisions = len(events) - len(new)
+        result.oldest = min(new, default=0)
+        result.joined = outcome.joined
         result.drops = Counter(outcome.drops)
         result.unmatched = Counter(reason for _, reason in outcome.unmatched)
         return result

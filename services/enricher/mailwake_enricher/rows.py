@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from mailwake.contracts import Consent, Display, Event, Hit, Send
+from mailwake.contracts import RETENTION_DAYS, Consent, Display, Event, Hit, Send
 from mailwake.track import Track
 
 Columns = dict[str, list[Any]]
@@ -54,7 +54,7 @@ def event_columns(events: Sequence[Event]) -> Columns:
         *("event_id", "revision", "hit_id", "kind", "at", "tenant", "user", "message_id"),
         *("recipient", "recipient_count", "mode", "verdict", "reasons", "first", "sent_at"),
         *("link", "network", "agent", "score", "rules_version", "repeat", "implied", "forward"),
-        "returned",
+        *("returned", "retention_days"),
     ) | _or_empty(events, "recipient_id", "target", "tag")
 
 
@@ -83,6 +83,7 @@ def track_columns(rows: Sequence[TrackRow]) -> Columns:
             for name in ("first_open_at", "last_open_at", "first_click_at", "last_click_at")
         }
         | _same(sends, "tenant", "user", "sent_at", "recipient_count", "mode")
+        | {"retention_days": [send.retention_days or RETENTION_DAYS for send in sends if send]}
         | _or_empty(sends, "recipient_id", "tag")
     )
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from mailwake.contracts import Event, Hit, Kind
+from mailwake.contracts import RETENTION_DAYS, Event, Hit, Kind
 from mailwake.ids import event_id
 from mailwake.track import Mark, TrackedSend
 from mailwake_enricher.marks import hit_id_of
@@ -33,12 +33,14 @@ class Outcome:
     Attributes:
         events: some in several revisions, in their order, where `revised` says so.
         mismatched: waiting hits whose tenant is not their send's.
+        joined: when those hits were seen (milliseconds) that waited for their send.
     """
 
     events: list[Event] = field(default_factory=list)
     drops: list[DropReason] = field(default_factory=list)
     unmatched: list[tuple[Hit, UnmatchedReason]] = field(default_factory=list)
     mismatched: list[Hit] = field(default_factory=list)
+    joined: list[int] = field(default_factory=list)
     revised: bool = False
 
 
@@ -131,6 +133,7 @@ class Teller:
             False,
             forward,
             bool(state & RETURNED),
+            send.retention_days or RETENTION_DAYS,
         )
 
 

@@ -21,19 +21,24 @@ from faust.types import TP
 
 from mailwake.errors import ConfigError
 from mailwake.ids import now_ms
+from mailwake.logs import about
 from mailwake.metrics import (
     COMMITTED_AT,
+    DELAY_SECONDS,
     ENRICHER_DROPPED,
     ENRICHER_EVENTS,
+    ENRICHER_JOIN_WAIT_SECONDS,
     ENRICHER_READ,
     ENRICHER_RECLASSIFIED,
     ENRICHER_REJECTED,
+    ENRICHER_REVISIONS,
     ENRICHER_UNMATCHED,
     ENRICHER_WAITING,
 )
 from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake.topics import registry
+from mailwake.tracing import OFF, Tracing
 from mailwake.track import TRACK
 from mailwake_enricher.app import SESSION_TIMEOUT_S, make_app, make_channel, make_table
 from mailwake_enricher.decide import Rules, is_over
@@ -59,6 +64,8 @@ SWEEP_EVERY_S = 86_400.0
 
 _PAGE = 500
 
+_ENRICHED = DELAY_SECONDS.labels("enriched")
+
 log = logging.getLogger("mailwake.enricher")
 
 
@@ -77,9 +84,11 @@ class Enricher:
         producer: AIOKafkaProducer,
         partitions: int,
         clock: Callable[[], int] = now_ms,
+        tracing: Tracing = OFF,
     ) -> None:
         """`partitions` is the number that the co-partitioned topics have; `clock` gives ms."""
         self._settings = settings
+        self._tracing = tracing
         self._status = status
         self._clock = clock
         self._rules = Rules(
@@ -177,9 +186,11 @@ class Enricher:
             record = Record(
                 self._names[message.topic], message.partition, message.offset, message.key, value
             )
-            result = self._processor.process(record)
-            ENRICHER_READ.labels(record.topic).inc(result.read)
-            await self._submit(record.partition, result, (tp, message.offset + 1), len(value))
+            headers = message.headers
+            with self._tracing.span(record.topic, "consumer", headers, offset=record.offset):
+                result = self._processor.process(record)
+                ENRICHER_READ.labels(record.topic).inc(result.read)
+                await self._submit(record.partition, result, (tp, message.offset + 1), len(value))
             self._offsets.handled(tp, message.offset)
 
     async def _submit(
@@ -190,9 +201,12 @@ class Enricher:
         self._overlay.put(partition, number, result.tracks)
         for message_id, track in result.tracks.items():
             self._waiting.note(partition, message_id, track)
+        headers = self._tracing.headers()
+        for output in result.outputs if headers else ():
+            output.headers.extend(headers)
         acks = [await self._flusher.send(output) for output in result.outputs]
         self._flusher.add(Work(number, partition, result.rows, acks, source, size, began))
-        _count(result)
+        _count(result, self._clock())
 
     # Partitions come and go
 
@@ -281,6 +295,7 @@ class Enricher:
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
             await self._commit()
+            self._offsets.measure(self._owned)
 
     async def _commit(self) -> None:
         if await self._offsets.commit():
@@ -342,7 +357,16 @@ def _pages(rows: Iterator[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, by
         yield page
 
 
-def _count(result: Result) -> None:
+def _count(result: Result, now: int) -> None:
+    ENRICHER_REVISIONS.inc(result.revisions)
+    if result.oldest:
+        _ENRICHED.observe(max(0, now - result.oldest) / 1000)
+    if log.isEnabledFor(logging.DEBUG):
+        for event in result.told:
+            fields = about(hit_id=event.hit_id, event_id=event.event_id, revision=event.revision)
+            log.debug("an event, %s", event.verdict, extra=fields)
+    for seen in result.joined:
+        ENRICHER_JOIN_WAIT_SECONDS.observe(max(0, now - seen) / 1000)
     for (kind, verdict), count in result.events.items():
         ENRICHER_EVENTS.labels(kind, verdict).inc(count)
     for drop, count in result.drops.items():

@@ -21,11 +21,15 @@ from mailwake.contracts import ALERT, Alert, user_key
 from mailwake.errors import ConfigError
 from mailwake.ids import now_ms
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
+from mailwake.lag import Lag
+from mailwake.logs import about
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
+from mailwake.tracing import OFF, Tracing, start_tracing
 from mailwake_notifier.decide import times_of
 from mailwake_notifier.settling import Partition
 from mailwake_notifier.taking_up import TakingUp
+from mailwake_notifier.traced import Traced
 from mailwake_notifier.wishes import Followed
 
 GROUP = "notifier"
@@ -75,7 +79,9 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         wishes = Followed(settings)
         wishes.start()
         closing.push_async_callback(wishes.stop)
-        notifier = Notifier(consumer, producer, wishes, settings, status)
+        tracing = start_tracing(settings, "notifier")
+        closing.callback(tracing.stop)
+        notifier = Notifier(consumer, producer, wishes, settings, status, tracing)
         consumer.subscribe([settings.topic("events")], listener=notifier)
         status.stall_s = STALL_S
         running = asyncio.create_task(notifier.run(stop))
@@ -104,8 +110,11 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         wishes: Followed,
         settings: Settings,
         status: Status,
+        tracing: Tracing = OFF,
     ) -> None:
         self._consumer = consumer
+        self._tracing = tracing
+        self._traced = Traced(tracing)
         self._producer = producer
         self._wishes = wishes
         self._alerts = settings.topic("alerts")
@@ -115,6 +124,9 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._taking_up = TakingUp(consumer, wishes, self._times, 1)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._committed: dict[TopicPartition, int] = {}
+        self._lag: Lag[TopicPartition] = Lag(
+            settings.topic_prefix, lambda part: consumer.highwater(part)
+        )
         self._sharing_out = True
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -127,6 +139,9 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
                 )
             else:
                 await asyncio.sleep(self._wait_ms() / 1000)
+            for part, taken in records.items():
+                self._lag.begins(part, taken[0].offset)
+            self._lag.measure(self._consumer.assignment())
             # No await stands between the records and the lock: a rebalance waits for it.
             async with self._batch:
                 await self._turn(records)
@@ -174,6 +189,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             # Switched off means off from then on: what was set before these records is known first.
             await self._wishes.current()
         alerts: list[Alert] = []
+        self._traced.read(record for taken in records.values() for record in taken)
         for part, taken in records.items():
             alerts += await self._take(part, taken)
         alerts += await self._settle()
@@ -228,17 +244,26 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     async def _tell(self, alerts: Iterable[Alert]) -> None:
         """Sends alerts; returns when all are acknowledged."""
-        acknowledgements = []
+        acknowledgements, acts = [], []
         for alert in alerts:
             key = user_key(alert.tenant, alert.user)
-            sent = await self._producer.send(self._alerts, ALERT.encode(alert), key=key)
+            with self._traced.alert(alert):
+                sent = await self._producer.send(
+                    self._alerts, ALERT.encode(alert), key=key, headers=self._tracing.headers()
+                )
             acknowledgements.append(sent)
+            acts.append(max(alert.at, alert.last_at))
+            if log.isEnabledFor(logging.DEBUG):
+                fields = about(event_id=alert.event_id, alert_id=alert.alert_id)
+                log.debug("an alert", extra=fields)
             if alert.withdrawn or alert.count > 1:
                 what = "withdrawn" if alert.withdrawn else "counted"
                 metrics.NOTIFIER_REVISED.labels(what).inc()
             else:
                 metrics.NOTIFIER_ALERTS.labels(alert.kind).inc()
         await asyncio.gather(*acknowledgements)
+        for at in acts:
+            metrics.DELAY_SECONDS.labels("alerted").observe(max(0, now_ms() - at) / 1000)
 
     async def _commit(self) -> None:
         """Commits what is settled, where it is more than before."""
@@ -256,6 +281,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             return
         self._committed |= offsets
         metrics.COMMITTED_AT.set_to_current_time()
+        self._lag.committed(offsets)
         self._status.progressed()
 
     async def _at_end(self, part: TopicPartition) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,14 +42,21 @@ async def backlog(ledger: Ledger, mails: int, hits: int) -> list[str]:
     return messages
 
 
+@pytest.mark.fault(10)
+@pytest.mark.fault(14)
 async def test_killed_at_any_moment_nothing_is_lost_doubled_or_miscounted(
-    settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
+    settings: Settings,
+    producer: AIOKafkaProducer,
+    tmp_path: Path,
+    long: bool,
+    tally: Callable[..., None],
 ) -> None:
     ledger = Ledger(settings, producer)
     messages = await backlog(ledger, 3000, 30_000)
     worker = Service("enricher", settings, tmp_path / "log")
     try:
-        for after in (0.05, 0.3, 0.6):
+        kills = (0.05, 0.3, 0.6) * (6 if long else 1)
+        for after in kills:
             worker.start()
             await asyncio.sleep(after)
             worker.kill()
@@ -80,6 +88,7 @@ async def test_killed_at_any_moment_nothing_is_lost_doubled_or_miscounted(
             map(EVENT.encode, before)
         )
         assert await changelog(settings) == rows
+        tally(injected=len(kills) + 1, answered=len(ledger.hits), lost=0, doubled=0)
     finally:
         worker.kill()
 
@@ -99,6 +108,7 @@ async def left(settings: Settings) -> None:
         await admin.close()
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 async def test_another_worker_takes_over(
     settings: Settings, producer: AIOKafkaProducer, tmp_path: Path, how: signal.Signals
@@ -135,6 +145,7 @@ async def test_another_worker_takes_over(
     assert rows == await changelog(settings)
 
 
+@pytest.mark.fault(11)
 async def test_bursts_end_as_if_nothing_had_happened_in_between(
     settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from mailwake import ids
@@ -31,6 +32,7 @@ from tests.unit.enricher.values import RULES, hit, last, send
 DAY_MS = 86_400_000
 
 
+@pytest.mark.fault(12)
 async def test_sends_and_hits_become_events_and_tracks(
     settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
 ) -> None:
@@ -81,6 +83,7 @@ def worker_counts(worker: Service) -> tuple[float, float]:
     )
 
 
+@pytest.mark.fault(15)
 async def test_what_is_bad_is_rejected_once_and_the_rest_goes_on(
     settings: Settings, producer: AIOKafkaProducer, tmp_path: Path
 ) -> None:

@@ -142,6 +142,7 @@ async def test_what_is_stored_with_such_a_text_is_found_by_it(
         ], tag
 
 
+@pytest.mark.fault(27)
 async def test_nobody_sees_what_is_not_theirs(mailbox: Mailbox, api: ReadingApi) -> None:
     send = mailbox.send(1, "anna", tag="secret")
     mailbox.happen(send, mailbox.event(send, "open", HOUR), mailbox.event(send, "click", HOUR))

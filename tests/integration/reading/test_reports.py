@@ -6,6 +6,7 @@ import csv
 import io
 
 from msgspec.structs import replace
+from pyarrow import parquet
 
 from mailwake_api.clients import CLIENT, client_of
 from mailwake_api.export import FORMULA
@@ -195,8 +196,54 @@ async def test_a_table_for_spreadsheets(mailbox: Mailbox, ben: Asking) -> None:
         assert groups == {each["group"] for each in wanted}
 
 
-async def test_what_is_not_built_is_refused(ben: Asking) -> None:
-    refused = await ben.json("/v1/reports/overview", 422, format="parquet")
+async def test_a_table_for_notebooks(mailbox: Mailbox, ben: Asking) -> None:
+    for number, tag in enumerate(("=1+1", "plain", "")):
+        send = mailbox.send(number, "anna", tag=tag or None)
+        mailbox.happen(send, mailbox.event(send, "open", HOUR), mailbox.event(send, "click", DAY))
+    scanned = mailbox.send(9, "anna", tag="scanned", links=["https://shop.example/x"])
+    mailbox.happen(scanned, mailbox.event(scanned, "click", 1, "scanner"))
+    for name in NAMES:
+        by_accept = await ben.get(
+            f"/v1/reports/{name}",
+            params={"by": "tag"},
+            headers={"Accept": "application/vnd.apache.parquet"},
+        )
+        asked = {"by": "tag", "format": "parquet"}
+        by_name = await ben.get(f"/v1/reports/{name}", params=asked)
+        assert by_accept.content == by_name.content
+        assert by_name.headers["content-type"] == "application/vnd.apache.parquet"
+        assert f"mailwake-{name}.parquet" in by_name.headers["content-disposition"]
+        assert by_name.headers["mailwake-more"] == "false"
+        again = await ben.get(
+            f"/v1/reports/{name}",
+            params=asked,
+            headers={"If-None-Match": by_name.headers["etag"]},
+        )
+        assert again.status_code == 304
+        table = parquet.read_table(io.BytesIO(by_name.content))
+        wanted = await rows(ben, name, by="tag")
+        assert table.schema.names == list(wanted[0])
+        read = table.to_pylist()
+        for row in read:
+            for column in set(row) & {"first_at", "last_at"}:
+                at = row[column]
+                row[column] = at and round(at.timestamp() * 1000)
+        assert read == wanted
+        types = {field.name: (str(field.type), field.nullable) for field in table.schema}
+        assert types["group"] == ("string", False)
+        for column, kind in (
+            ("mails", ("int64", False)),
+            ("open_after_s", ("double", True)),
+            ("first_at", ("timestamp[ms, tz=UTC]", True)),
+            ("hour", ("int64", False)),
+        ):
+            assert types.get(column, kind) == kind
+    empty = await ben.get("/v1/reports/links", params={"tag": "none", "format": "parquet"})
+    assert parquet.read_table(io.BytesIO(empty.content)).num_rows == 0
+
+
+async def test_a_format_that_there_is_not_is_refused(ben: Asking) -> None:
+    refused = await ben.json("/v1/reports/overview", 422, format="xlsx")
     assert refused["code"] == "query"
 
 

@@ -381,3 +381,54 @@ async def test_nobody_takes_all_the_room(memory: Memory, monkeypatch: pytest.Mon
         answer = await ada._http.get("/v1/alerts/stream")
         assert answer.status_code == 503
     assert memory.bell._listeners == 0
+
+
+async def test_a_withdrawn_alert_is_gone_from_list_and_count_and_the_stream_says_so(
+    memory: Memory,
+) -> None:
+    now = now_ms()
+    memory.bell.ring(alert(1, at=now), alert(2, at=now))
+    ben = Client(memory, "ben")
+    async with Listener(memory) as listener:
+        assert (await listener.take())["data"] == '{"unread":2}'
+        memory.bell.ring(alert(1, 2, now, withdrawn=True))
+        assert await ben.ids() == [2]
+        assert (await ben.listed())["unread"] == 1
+        told = await listener.take()
+        assert (told["event"], told["id"]) == ("alert", "0-3")
+        shown = json.loads(told["data"])
+        assert (shown["alert_id"], shown["withdrawn"]) == (f"{1:032x}", True)
+        assert (await listener.take())["data"] == '{"unread":1}'
+    # An earlier revision does not bring it back; a later one that tells of a person does.
+    memory.bell.ring(alert(1, 1, now))
+    assert await ben.ids() == [2]
+    memory.bell.ring(alert(1, 3, now, count=2, last_at=now + 5))
+    assert await ben.ids() == [2, 1]
+
+
+async def test_a_quiet_alert_is_listed_and_told_as_such(memory: Memory) -> None:
+    now = now_ms()
+    async with Listener(memory) as listener:
+        assert (await listener.take())["data"] == '{"unread":0}'
+        memory.bell.ring(alert(1, at=now, quiet=True, returned=True, count=4, last_at=now + 9))
+        told = json.loads((await listener.take())["data"])
+    (listed,) = (await Client(memory, "ben").listed())["alerts"]
+    assert listed == told
+    assert [told[name] for name in ("quiet", "returned", "count", "last_at", "withdrawn")] == [
+        True,
+        True,
+        4,
+        now + 9,
+        False,
+    ]
+    assert (await Client(memory, "ben").listed())["unread"] == 1
+
+
+async def test_a_withdrawn_alert_of_who_denies_is_told_to_nobody(memory: Memory) -> None:
+    now = now_ms()
+    consent = new_consent("acme", READER, "opens", "denied", now, "form", "words")
+    await memory.register.write_consents([consent])
+    async with Listener(memory, last="0-0") as listener:
+        assert (await listener.take())["event"] == "unread"
+        memory.bell.ring(alert(1, 2, now, withdrawn=True), alert(2, at=now, recipient_id=None))
+        assert json.loads((await listener.take())["data"])["alert_id"] == f"{2:032x}"

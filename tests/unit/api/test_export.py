@@ -19,6 +19,7 @@ cells = st.text() | st.sampled_from(
 )
 
 
+@pytest.mark.fault(30)
 @given(st.lists(st.tuples(cells, cells), max_size=5))
 def test_no_cell_is_a_formula_and_nothing_is_lost(rows: list[tuple[str, str]]) -> None:
     written = as_csv(["a", "b"], rows).decode()
@@ -50,6 +51,8 @@ def test_times_numbers_and_what_is_not_there() -> None:
         ("application/json, text/csv", None, "json"),
         ("text/html, text/csv", None, "csv"),
         ("text/html", None, "json"),
+        ("application/vnd.apache.parquet, text/csv;q=0.5", None, "parquet"),
+        ("text/csv, application/vnd.apache.parquet", None, "csv"),
         ("text/csv", "json", "json"),
         ("application/json", "csv", "csv"),
     ],

@@ -53,7 +53,14 @@ def test_only_what_is_public_needs_no_token() -> None:
         for path, methods in DOCUMENT["paths"].items()
         if any(not operation["security"] for operation in methods.values())
     }
-    assert public == {"/w/{token}", "/openapi.json", "/docs", "/health", "/ready"}
+    assert public == {
+        "/w/{token}",
+        "/digest/off/{token}",
+        "/openapi.json",
+        "/docs",
+        "/health",
+        "/ready",
+    }
 
 
 def test_the_page_names_every_endpoint_and_loads_nothing() -> None:

@@ -113,6 +113,7 @@ def test_what_a_header_cannot_hold_is_percent_encoded(target: str, expected: byt
     assert location(target) == expected
 
 
+@pytest.mark.fault(23)
 @given(st.text(min_size=1))
 @example("\r\n")
 @example(" \t\x0b\x0c\x1c\x85\xa0\u2028")
@@ -135,6 +136,7 @@ def test_links_lead_to_the_web(target: str) -> None:
     assert leads_out(target)
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize(
     "target",
     ["", "javascript:alert(1)", "data:text/html,x", "//a/", "/a", "mailto:a@b.example", "ftp://a/",

@@ -165,6 +165,7 @@ async def test_hits_are_numbered_in_the_order_they_are_put(edge: Asked) -> None:
     ]
 
 
+@pytest.mark.fault(32)
 async def test_anonymous_hits_hold_no_trace_of_the_reader(edge: Asked) -> None:
     anonymous = Token("open", "acme", MESSAGE, 0, "anonymous")
     answer = await edge(
@@ -226,6 +227,7 @@ async def test_who_denied_clicks_is_seen_to_open(edge: Asked) -> None:
     assert [hit.kind for hit in edge.hits] == ["open"]
 
 
+@pytest.mark.fault(34)
 @pytest.mark.parametrize("token", [OPEN, CLICK])
 async def test_until_consents_are_known_nobody_is_identified(edge: Asked, token: Token) -> None:
     """Not even one of whom a denial is known: others may come, and this one may be overtaken."""
@@ -285,6 +287,7 @@ WRONG = {
 }
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize(("text", "reason"), WRONG.items(), ids=list(WRONG.values()))
 async def test_a_wrong_token_is_answered_and_counted(edge: Asked, text: str, reason: str) -> None:
     """The pixel is the same message for message; nobody learns what a right token would be."""
@@ -362,6 +365,7 @@ async def test_other_methods_are_refused(edge: Asked, method: str, kind: str) ->
     assert not edge.hits
 
 
+@pytest.mark.fault(24)
 async def test_line_ends_in_headers_do_not_get_through(edge: Asked) -> None:
     await edge(
         "/o/" + KEYRING.seal(OPEN),
@@ -371,6 +375,7 @@ async def test_line_ends_in_headers_do_not_get_through(edge: Asked) -> None:
     assert (hit.agent, hit.referer) == ("abc", "")
 
 
+@pytest.mark.fault(23)
 async def test_no_text_leads_anywhere_but_to_a_sealed_target() -> None:
     """Forged, cut, changed and mixed tokens, and any other text."""
     edge = Asked()

@@ -26,6 +26,7 @@ def forwarded(*values: str) -> list[tuple[bytes, bytes]]:
     return [(b"x-forwarded-for", value.encode("latin-1")) for value in values]
 
 
+@pytest.mark.fault(35)
 @pytest.mark.parametrize(
     ("peer", "expected"),
     [
@@ -80,6 +81,7 @@ def test_no_text_is_more_than_a_network_or_nothing(text: str) -> None:
 PEER = "10.0.0.0/24"
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -114,6 +116,7 @@ def test_a_trusted_proxy_names_the_client(values: list[str], expected: str) -> N
     assert network(PROXIES, "::ffff:10.0.0.1", forwarded(*values)) == expected
 
 
+@pytest.mark.fault(31)
 def test_nobody_else_does() -> None:
     header = forwarded("198.51.100.1")
     assert network(PROXIES, "203.0.113.77", header) == "203.0.113.0/24"

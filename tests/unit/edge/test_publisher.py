@@ -29,6 +29,7 @@ from mailwake.contracts import HIT, Hit
 from mailwake.errors import UnavailableError
 from mailwake.ids import HitStream, new_message_id, partitioner
 from mailwake.settings import Settings, read_settings
+from mailwake.tracing import Headers
 from mailwake_edge import publisher as publisher_module
 from mailwake_edge import spool as spool_module
 from mailwake_edge.publisher import Publisher
@@ -93,7 +94,13 @@ class Producer:
         return set(range(self.kafka.partitions))
 
     async def send(
-        self, topic: str, value: bytes, *, key: bytes, partition: int
+        self,
+        topic: str,
+        value: bytes,
+        *,
+        key: bytes,
+        partition: int,
+        headers: Headers | None = None,
     ) -> Awaitable[object]:
         if self.stopped:
             raise ProducerClosed
@@ -398,7 +405,13 @@ async def test_a_record_that_kafka_finds_too_large_is_halved_to_the_last_hit() -
 
     class Narrow(Producer):
         async def send(
-            self, topic: str, value: bytes, *, key: bytes, partition: int
+            self,
+            topic: str,
+            value: bytes,
+            *,
+            key: bytes,
+            partition: int,
+            headers: Headers | None = None,
         ) -> Awaitable[object]:
             if huge in value:
                 raise MessageSizeTooLargeError

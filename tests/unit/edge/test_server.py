@@ -179,6 +179,27 @@ async def test_a_request_that_does_not_end_is_cut_off(start: bytes, step: int) -
     assert given + len(start) > MAX_REQUEST_BYTES
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 40])
+@pytest.mark.parametrize("where", ["path", "query", "header"])
+async def test_a_head_that_is_too_large_is_cut_off_unanswered(where: str, pieces: int) -> None:
+    """Also when it comes whole in one read, which may be four times as large."""
+    protocol, wire = connect()
+    protocol.data_received(request("/o/first"))
+    await turns()
+    long = "a" * MAX_REQUEST_BYTES
+    head = {
+        "path": request(f"/o/{long}"),
+        "query": request(f"/o/a?{long}"),
+        "header": request("/o/a", f"X: {long}\r\n"),
+    }[where]
+    step = len(head) // pieces + 1
+    for start in range(0, len(head), step):
+        protocol.data_received(head[start : start + step])
+    await turns()
+    assert wire.closed
+    assert wire.written.count(b"HTTP/1.1 200") == 1, "the first alone"
+
+
 async def test_a_body_that_does_not_end_is_cut_off_and_not_kept() -> None:
     protocol, wire = connect()
     protocol.data_received(b"POST /o/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")

@@ -95,6 +95,7 @@ def test_records_are_read_as_they_were_written_in_any_pieces(kept: list[bytes], 
     assert (first.damaged, rest.damaged) == (0, 0)
 
 
+@pytest.mark.fault(4)
 @given(st.lists(VALUES, min_size=1, max_size=12), st.data())
 def test_a_flipped_bit_costs_the_record_it_is_in(kept: list[bytes], data: st.DataObject) -> None:
     whole = bytearray(b"".join(map(frame, kept)))
@@ -110,6 +111,7 @@ def test_a_flipped_bit_costs_the_record_it_is_in(kept: list[bytes], data: st.Dat
     assert found.damaged == 1
 
 
+@pytest.mark.fault(4)
 @given(st.lists(VALUES, min_size=1, max_size=12), st.integers(1, 80))
 def test_a_torn_end_costs_what_was_torn(kept: list[bytes], cut: int) -> None:
     whole = b"".join(map(frame, kept))
@@ -196,6 +198,7 @@ def test_what_is_put_aside_is_read_back_once_and_in_order(
     asyncio.run(scenario())
 
 
+@pytest.mark.fault(4)
 async def test_damage_is_passed_over_and_counted(tmp_path: Path) -> None:
     left = await left_behind(tmp_path / "spool", values(50))
     (segment,) = left.glob("*.hits")
@@ -234,6 +237,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         Folder(tmp_path / "file" / "spool")
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("strict", [True, False])
 async def test_a_disk_that_fails_for_a_while(
     tmp_path: Path, strict: bool, monkeypatch: pytest.MonkeyPatch

@@ -186,6 +186,7 @@ def test_very_large_events_are_split() -> None:
     assert {output.partition for output in result.outputs} == {PARTITION}
 
 
+@pytest.mark.fault(13)
 def test_what_waited_too_long_is_unmatched_and_forgotten() -> None:
     table = Table()
     early = [hit(at=NOW), hit(link=0, at=NOW + 1)]
@@ -221,6 +222,7 @@ def test_a_replayed_hit_joins_its_late_send_once() -> None:
     assert table.take("hits", HIT.encode(early)).drops == {"duplicate": 1}
 
 
+@pytest.mark.fault(12)
 def test_a_late_send_is_not_given_up() -> None:
     table = Table()
     table.take("hits", HIT.encode(hit()))

@@ -41,7 +41,12 @@ def columns_of_tables() -> dict[str, set[str]]:
                 lines = re.findall(r"^    ([a-z_]+) +[A-Z]", created[2], re.M)
                 tables[created[1]] = set(lines)
             if altered := re.search(r"ALTER TABLE (\w+)\n", statement):
-                added = re.findall(r"^    ADD COLUMN IF NOT EXISTS (\w+)", statement, re.M)
+                # ALIAS and DEFAULT now(): ClickHouse fills these itself.
+                added = re.findall(
+                    r"^    ADD COLUMN IF NOT EXISTS (\w+) (?!.* (?:ALIAS|DEFAULT now))",
+                    statement,
+                    re.M,
+                )
                 tables[altered[1]].update(added)
     return tables
 
@@ -56,7 +61,9 @@ def test_every_source_fills_every_column_of_its_table() -> None:
         "consent_proofs": proof_columns([consent()]),
     }
     assert set(made) == {source.name for source in SOURCES}
-    assert {name: set(columns) for name, columns in made.items()} == columns_of_tables()
+    assert {name: set(columns) for name, columns in made.items()} == {
+        name: columns for name, columns in columns_of_tables().items() if name in made
+    }
     assert {len(cells) for columns in made.values() for cells in columns.values()} == {1}
 
 

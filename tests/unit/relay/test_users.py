@@ -118,10 +118,10 @@ async def test_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for name, password in (("ben", "two"), ("otto", "one"), ("no", "one"), ("ben", "x" * 5000)):
         assert await check(made, name, password) is None
     assert await made.check(b"\xff", b"one") is None
-    started = time.monotonic()
+    started = time.process_time()
     for _ in range(100):
         assert await check(made, "ben", "one") == ben
-    assert time.monotonic() - started < 0.2
+    assert time.process_time() - started < 1
     # Another name and password whose bytes run together are not the same.
     assert await check(made, "benone", "") is None
     write_users(path, {"ben": new_login("acme", "ben", b"three")})

@@ -78,6 +78,15 @@ class Clock:
         return datetime.fromtimestamp(self._now(), self._info)
 
 
+def length(ms: int) -> str:
+    """A length of time in words, such as `10 minutes`; what is under a minute and a half is one."""
+    for unit, size in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000)):
+        count = round(ms / size)
+        if count > 1 or (count and unit != "minute" and ms >= size):
+            return f"{count} {unit}s" if count > 1 else f"{'an' if unit == 'hour' else 'a'} {unit}"
+    return "a minute"
+
+
 def span(seconds: float | None) -> str:
     """A length of time in a word or two."""
     if seconds is None:

@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from mailwake_api import contacts, messages
+from mailwake_api import contacts, messages, muting
 from mailwake_api.contacts import Contact, ContactQuery
 from mailwake_api.mails import Happened, Mail
 from mailwake_api.messages import Messages, MessagesQuery, OneMessage
+from mailwake_api.muting import Muted
 from mailwake_api.timeline import EventView, LinkView, MessageView
 from mailwake_api.web.clock import Clock
 from mailwake_api.web.composing import told_of
@@ -69,7 +70,15 @@ async def message(visit: Visit) -> Response:
         most=max((link.clicks for link in links), default=0),
         events=[(event, _said(event, mail)) for event in found.events],
         more=found.more_events,
+        muted=found.muted,
     )
+
+
+async def mute(visit: Visit) -> Response:
+    """`POST /mail/{message_id}/mute`: mutes the mail, or has it ring again."""
+    does = muting.unmute if visit.form.get("muted") == "0" else muting.mute
+    await visit.ask(does, Muted, asked=OneMessage())
+    return visit.go(f"/mail/{visit.request.path_params['message_id']}")
 
 
 async def contact(visit: Visit) -> Response:

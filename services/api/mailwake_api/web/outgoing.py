@@ -15,7 +15,15 @@ _PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 
 
 class RefusedError(MailwakeError):
-    """The host did not take the mail; the text says why, and holds no address."""
+    """The host did not take the mail; the text says why, and holds no address.
+
+    Attributes:
+        lasting: it said that it never will (a reply 5xx).
+    """
+
+    def __init__(self, text: str, *, lasting: bool = False) -> None:
+        super().__init__(text)
+        self.lasting = lasting
 
 
 def hand_over(settings: Settings, sender: str, recipients: Sequence[str], mail: bytes) -> int:
@@ -32,10 +40,17 @@ def hand_over(settings: Settings, sender: str, recipients: Sequence[str], mail: 
                 host.login(unquote(url.username), unquote(url.password or ""))
             options = ["SMTPUTF8"] if beyond_ascii else []
             refused = host.sendmail(sender, list(recipients), mail, mail_options=options)
-    except smtplib.SMTPRecipientsRefused:
-        raise RefusedError("The mail server takes mail for none of these recipients") from None
+    except smtplib.SMTPRecipientsRefused as error:
+        lasting = all(code >= 500 for code, _ in error.recipients.values())
+        raise RefusedError(
+            "The mail server takes mail for none of these recipients", lasting=lasting
+        ) from None
     except smtplib.SMTPSenderRefused:
         raise RefusedError("The mail server takes no mail from this sender") from None
+    except smtplib.SMTPDataError as error:
+        raise RefusedError(
+            f"The mail server refused the mail ({error.smtp_code})", lasting=error.smtp_code >= 500
+        ) from None
     except smtplib.SMTPResponseException as error:
         raise RefusedError(f"The mail server refused the mail ({error.smtp_code})") from None
     except smtplib.SMTPNotSupportedError:

@@ -16,6 +16,7 @@ PAGES: tuple[Page, ...] = (
     Page(method="POST", path="/signout", name="signout", view=signing_in.out),
     Page(method="GET", path="/mail", name="mail", view=mailbox.mail),
     Page(method="GET", path="/mail/{message_id}", name="message", view=mailbox.message),
+    Page(method="POST", path="/mail/{message_id}/mute", name="mute", view=mailbox.mute),
     Page(method="GET", path="/contacts/{recipient_id}", name="contact", view=mailbox.contact),
     Page(method="GET", path="/compose", name="compose", view=composing.show),
     Page(method="POST", path="/compose", name="compose", view=composing.send),

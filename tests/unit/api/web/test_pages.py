@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from mailwake_api.alerts import Shown
 from mailwake_api.mails import Happened, Mail, Readers, Recipient
+from mailwake_api.returning import quiet_before
 from mailwake_api.timeline import LinkView
 from mailwake_api.web import charts, frame
-from mailwake_api.web.clock import Clock, span
+from mailwake_api.web.clock import Clock, length, span
 from mailwake_api.web.mailbox import TOLD, gathered, people, sign, title
+from mailwake_api.web.ringing import sentence
+from tests.unit.api.values import alert
 
 NOW = 1_795_540_000.0  # a Tuesday in November 2026, 17:06 UTC
 CLOCK = Clock("UTC", now=lambda: NOW)
@@ -74,6 +79,7 @@ def listed(*mails: Mail) -> Tags:
     return Tags(frame.text("mail.html", **values, **TOLD))
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_subject_is_text_and_nothing_else(text: str) -> None:
     harmless = listed(mail("Hello", "Anna", tag="tag"))
@@ -87,6 +93,7 @@ def test_whatever_a_subject_is_the_page_has_the_same_tags(text: str) -> None:
     assert listed(mail(text)).found == listed(mail("Hello")).found
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", " https://x", "//x"])
 def test_what_is_no_web_address_is_never_a_link(url: str) -> None:
     assert frame.href(url) == ""
@@ -173,3 +180,57 @@ def test_every_icon_button_has_a_name_and_a_description() -> None:
     assert not re.search(r"<\w", page)  # macros alone
     found = listed(mail())
     assert found.found.count("button aria-describedby aria-label data-key type") == 2
+
+
+def rung(**more: Any) -> Shown:
+    return Shown(**structs.asdict(alert(1, at=AT)) | more)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "Anna opened Hello"),
+        ({"count": 4, "last_at": AT + 600_000}, "Anna opened Hello 4 times in 10 minutes"),
+        ({"count": 2, "last_at": AT + 5_000}, "Anna opened Hello twice in a minute"),
+        ({"returned": True}, "Anna opened Hello again after 2 days"),
+        (
+            {"returned": True, "count": 3, "last_at": AT + 3_700_000},
+            "Anna opened Hello again after 2 days, 3 times in an hour",
+        ),
+        ({"kind": "click"}, "Anna followed a link in Hello"),
+        ({"recipient_count": 3, "recipient": 0}, "Someone of 3 recipients opened Hello"),
+        # Nobody knows whether they were one or several.
+        (
+            {"recipient_count": 3, "recipient": 0, "count": 4, "last_at": AT + 600_000},
+            "One or more of 3 recipients opened Hello 4 times in 10 minutes",
+        ),
+    ],
+)
+def test_an_alert_is_a_sentence(more: dict[str, Any], told: str) -> None:
+    assert " ".join(filter(None, sentence(rung(**more), mail(), 2 * 86_400_000))) == told
+
+
+def test_where_it_is_not_known_since_when_it_was_quiet_that_is_not_said() -> None:
+    assert sentence(rung(returned=True), None) == (
+        "The recipient", "opened", "a mail", "again after a long time",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [
+        (0, "a minute"), (89_000, "a minute"), (90_000, "2 minutes"), (3_540_000, "59 minutes"),
+        (3_600_000, "an hour"), (5_000_000, "an hour"), (7_200_000, "2 hours"),
+        (86_400_000, "a day"), (172_800_000, "2 days"),
+    ],
+)  # fmt: skip
+def test_a_length_of_time_in_words(ms: int, words: str) -> None:
+    assert length(ms) == words
+
+
+@pytest.mark.parametrize(
+    ("times", "at", "before"),
+    [([], 5, None), ([5], 5, None), ([9], 5, None), ([1, 3, 5, 9], 5, 2), ([1, 3], 9, 6)],
+)
+def test_for_how_long_it_was_quiet(times: list[int], at: int, before: int | None) -> None:
+    assert quiet_before(times, at) == before

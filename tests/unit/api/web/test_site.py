@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from mailwake.contracts import DailyDigest, QuietHours
 from mailwake_api.app import make_app
 from mailwake_api.bearer import Caller
 from mailwake_api.endpoints import ENDPOINTS
@@ -274,3 +275,67 @@ def test_a_link_puts_no_words_into_a_page(asked: dict[str, str], told: str) -> N
     said = told_of(asked)
     assert told in said if told else said == ""
     assert "<" not in said
+
+
+async def saved(dana: httpx.AsyncClient, **fields: str) -> httpx.Response:
+    form = {"token": await token(dana), "zone": "Europe/Berlin"} | fields
+    return await dana.post("/preferences", headers=HERE, data=form)
+
+
+QUIET = {"quiet": "on", "start": "21:30", "end": "06:00", "day1": "on", "day7": "on"}
+DAILY = {"digest": "on", "address": "Dana <dana@acme.example>", "hour": "18"}
+
+
+async def test_quiet_hours_and_the_daily_mail_are_saved(
+    memory: Memory, dana: httpx.AsyncClient
+) -> None:
+    answer = await saved(dana, **QUIET, **DAILY)
+    assert answer.headers["location"] == "/preferences?told=saved"
+    kept = memory.register.preference("acme", "dana")
+    assert kept.quiet == QuietHours("Europe/Berlin", "21:30", "06:00", [1, 7])
+    assert kept.daily_digest == DailyDigest("dana@acme.example", "Europe/Berlin", 18)
+    page = (await dana.get("/preferences")).text
+    assert re.search(r'name="start" type="time" value="21:30"', page)
+    assert re.findall(r'name="day(\d)" checked', page) == ["1", "7"]
+    assert re.search(r'<option value="18" selected>18:00', page)
+    assert re.search(r'<option value="Europe/Berlin" selected', page)
+    assert "dana@acme.example" in page
+    # All days are none in particular; without its switch neither is there.
+    await saved(dana, **QUIET | {f"day{day}": "on" for day in range(1, 8)})
+    kept = memory.register.preference("acme", "dana")
+    assert kept.quiet == QuietHours("Europe/Berlin", "21:30", "06:00")
+    assert kept.daily_digest is None
+    await saved(dana)
+    assert memory.register.preference("acme", "dana").quiet is None
+
+
+async def test_a_zone_that_is_not_listed_stays(memory: Memory, dana: httpx.AsyncClient) -> None:
+    await saved(dana, **QUIET, zone="US/Pacific")
+    page = (await dana.get("/preferences")).text
+    assert re.findall(r'<option value="([^"]+)" selected>[A-Z]', page) == ["US/Pacific"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        (QUIET | {"start": "25:00"}, "start"),
+        (QUIET | {"end": ""}, "end"),
+        ({"quiet": "on", "start": "21:00", "end": "06:00"}, "days"),
+        (QUIET | {"zone": "Europe/Nowhere"}, "zone"),
+        (DAILY | {"address": "dana"}, "address"),
+        (DAILY | {"address": "dana@acme.example, eve@acme.example"}, "address"),
+        (DAILY | {"address": ""}, "address"),
+        (DAILY | {"hour": "24"}, "hour"),
+    ],
+)
+async def test_what_is_wrong_is_said_where_it_is(
+    memory: Memory, dana: httpx.AsyncClient, fields: dict[str, str], field: str
+) -> None:
+    answer = await saved(dana, **fields)
+    assert answer.status_code == 422
+    assert f'id="wrong-{field}"' in answer.text
+    assert "Not saved." in answer.text
+    for name in ("quiet", "digest"):
+        checked = re.search(rf'name="{name}" checked', answer.text)
+        assert bool(checked) is (name in fields)
+    assert memory.register.preference("acme", "dana").at == 0

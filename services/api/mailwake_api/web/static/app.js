@@ -141,14 +141,21 @@ function show(count) {
   bell.hidden = !count;
   document.title = document.title.replace(/^\(\d+\) /, "").replace(/^/, count ? `(${count}) ` : "");
 }
+const rung = new Set();  // it rings once of an alert, however often it is told anew
+function told(alert) {
+  const does = alert.kind === "open" ? "A mail of yours was opened" : "A link in a mail of yours was followed";
+  return does + (alert.returned ? " again" : "") + (alert.count > 1 ? ` ${alert.count} times` : "");
+}
 function ring(alert) {
+  rung.add(alert.alert_id);
   bell.classList.remove("rings");
   requestAnimationFrame(() => bell.classList.add("rings"));
-  const words = alert.kind === "open" ? "A mail of yours was opened" : "A link in a mail of yours was followed";
+  const words = told(alert);
   said.textContent = "";
   said.textContent = words;
   const toast = document.createElement("a");
   toast.className = "toast";
+  toast.dataset.alert = alert.alert_id;
   toast.href = `/mail/${alert.message_id}`;
   toast.tabIndex = -1;
   toast.textContent = words;
@@ -164,7 +171,11 @@ function listen() {
     last = event.lastEventId || last;
     does(JSON.parse(event.data));
   });
-  on("alert", (alert) => { if (!alert.read) ring(alert); hurry(); });
+  on("alert", (alert) => {
+    if (alert.withdrawn) document.querySelector(`.toast[data-alert="${alert.alert_id}"]`)?.remove();
+    else if (!alert.read && !alert.quiet && !rung.has(alert.alert_id)) ring(alert);
+    hurry();
+  });
   on("unread", ({ unread }) => show(unread));
   on("resync", hurry);
   stream.onerror = () => {
