@@ -94,6 +94,9 @@ BROKEN: dict[str, Break] = {
         readOnlyRootFilesystem=False
     ),
     "Job/migrate: has a token": lambda o: pod(o, "Job/migrate").pop("automountServiceAccountToken"),
+    "CronJob/retention: has a token": lambda o: o["CronJob/retention"]["spec"]["jobTemplate"][
+        "spec"
+    ]["template"]["spec"].pop("automountServiceAccountToken"),
     "gets service links": lambda o: pod(o, EDGE).update(enableServiceLinks=True),
     "does not enforce": lambda o: o["Namespace/mailwake"]["metadata"]["labels"].clear(),
     "no ServiceAccount of its own": lambda o: pod(o, API).pop("serviceAccountName"),
