@@ -6,6 +6,7 @@ them stands, as strictly, in custom-resources.yaml, written after what their pro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ OLDEST, NEWEST = "1.31", "1.37"
 
 def faults(objects: Iterable[Object]) -> list[str]:
     """What is wrong, a line each."""
-    return [fault for each in objects for fault in _faults(each)]
+    return [fault for each in objects for fault in _faults(json.dumps(each))]
 
 
 def name_of(each: Object) -> str:
@@ -32,14 +33,16 @@ def name_of(each: Object) -> str:
     return f"{each.get('kind')}/{(each.get('metadata') or {}).get('name')}"
 
 
-def _faults(each: Object) -> list[str]:
+@cache  # a test changes one object of some dozens, and the schemas are large
+def _faults(text: str) -> list[str]:
+    each: Object = json.loads(text)
     schema = _custom().get((each.get("apiVersion"), each.get("kind")))
     if schema is not None:
         found = [
             f"{name_of(each)}: {'.'.join(map(str, error.path))}: {error.message}"
             for error in Draft202012Validator(schema).iter_errors(each)
         ]
-        return found or [fault for pod in _pods(each) for fault in _faults(pod)]
+        return found or faults(_pods(each))
     for version in (OLDEST, NEWEST):
         try:
             kubernetes_validate.validate(each, version, strict=True)
