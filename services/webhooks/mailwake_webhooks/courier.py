@@ -7,6 +7,7 @@ its offset is committed. So whatever process is killed, each message is in Kafka
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -103,6 +104,7 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is n
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempting: set[asyncio.Task[None]] = set()
         self._failed: BaseException | None = None
+        self._sharing_out = True
 
     @property
     def topics(self) -> list[str]:
@@ -120,8 +122,11 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is n
             )
             # No await stands between the records and the lock: a rebalance waits for it.
             async with self._batch:
-                await self._take(records)
-                await self._commit()
+                if self._sharing_out:
+                    self._leave(records)
+                else:
+                    await self._take(records)
+                    await self._commit()
             while len(self._tasks) >= _MOST_TASKS:
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._failed is not None:
@@ -133,6 +138,7 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is n
         self._status.ready = False
         async with self._batch:
             await self._commit()
+            self._sharing_out = True
             for partition in revoked:
                 self._offsets.forget(partition)
             self._waiting.forget(revoked)
@@ -140,6 +146,7 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is n
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """It takes work from now on."""
         log.info("reads %s partitions", len(assigned))
+        self._sharing_out = False
         self._status.progressed()
         self._status.ready = True
 
@@ -171,6 +178,13 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is n
         full, paused = self._waiting.full(), self._consumer.paused()
         self._consumer.resume(*(paused - full))
         self._consumer.pause(*(full - paused))
+
+    def _leave(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        """Leaves records to whoever has their partitions when the group is shared out: what is
+        undone before them is not known any more, and a commit would pass it over."""
+        for partition, part in records.items():
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.seek(partition, part[0].offset)
 
     async def _current(self) -> None:
         """Waits until all webhooks are known that were there before the alerts at hand."""
