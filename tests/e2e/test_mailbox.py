@@ -126,6 +126,21 @@ def sign(page: Page, of: str) -> str:
     return found
 
 
+def watch(page: Page) -> None:
+    """Has the page remember what rings, until it is left."""
+    page.ask(
+        "window.rang = []; new MutationObserver(all => all.forEach(each =>"
+        " each.addedNodes.forEach(node => rang.push(node.textContent))))"
+        ".observe(document.getElementById('toasts'), {childList: true}); 0"
+    )
+
+
+def rang(page: Page, words: str) -> bool:
+    """Whether the bell rang with these words for the mail. Others ring too: an alert of what the
+    simulated readers did may have waited to be sure."""
+    return f"{words}: {SUBJECT}" in page.ask("window.rang")
+
+
 def unread(page: Page) -> int:
     return int(page.ask("document.querySelector('#unread .n').textContent"))
 
@@ -154,15 +169,15 @@ def test_a_sender_sees_what_becomes_of_a_mail(
     assert dana.ask("document.querySelectorAll('.subject b').length") == 0  # text, not markup
 
     # The recipient, elsewhere, opens it: the icon turns and the bell rings, without a reload.
-    before = unread(dana)
     dana.ask("window.same = true")
+    watch(dana)
     letter = tmp_path / "letter.html"
     letter.write_text(system.mail(SUBJECT), "utf-8")
     anna = browser.page(browser.context())
     anna.calls_itself(AGENTS["thunderbird"])
     anna.open(letter.as_uri())
     wait_until("the open icon turns", lambda: " on " in sign(dana, "opens"), 15)
-    wait_until("the bell rings", lambda: unread(dana) == before + 1, 10)
+    wait_until("the bell rings", lambda: rang(dana, "A mail of yours was opened"), 40)
     assert sign(dana, "clicks").split()[1] == "off"
 
     # Hover says when and how sure.
@@ -176,7 +191,9 @@ def test_a_sender_sees_what_becomes_of_a_mail(
     # The recipient follows the link: the other icon turns.
     anna.click("a[href*='/c/']")
     wait_until("the link icon turns", lambda: " on " in sign(dana, "clicks"), 15)
-    wait_until("the bell rings again", lambda: unread(dana) == before + 2, 10)
+    followed = "A link in a mail of yours was followed"
+    wait_until("the bell rings again", lambda: rang(dana, followed), 40)
+    assert unread(dana) >= 2
     assert dana.ask("window.same") is True
 
     # The filters and the search find it.

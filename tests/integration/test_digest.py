@@ -260,6 +260,22 @@ async def test_an_address_that_is_refused_for_good_is_left_alone_until_tomorrow(
     assert ADDRESS not in ben.digest.log.read_text()
 
 
+async def test_an_address_that_is_refused_for_now_gets_it_later(ben: Ben, host: SmtpHost) -> None:
+    ben.happens(ben.sent("anna"), "open")
+    await ben.wants()
+    host.faults = [Fault("rcpt", "451 4.3.0 later")]
+    with running(ben.digest):
+        await asyncio.to_thread(
+            wait_until, "it waits", lambda: "a digest waits" in ben.digest.log.read_text()
+        )
+        assert await ben.state() == "sending"
+    host.faults = []
+    with running(ben.digest):
+        await until_state(ben, "sent")
+    assert len(host.taken) == 1
+    assert ADDRESS not in ben.digest.log.read_text()
+
+
 async def test_one_click_in_the_mail_switches_it_off(
     ben: Ben, host: SmtpHost, tmp_path: Path
 ) -> None:

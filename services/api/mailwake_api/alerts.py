@@ -48,8 +48,8 @@ class Shown(Alert, frozen=True, omit_defaults=False):
         last_at: when the last of them was; 0 when there is but one.
         returned: the mail had been quiet for long before.
         quiet: it came in the user's quiet hours: it is listed and rings no bell.
-        withdrawn: it turned out to be a machine's; take it off what you show. Of the list such
-            alerts are left out.
+        withdrawn: it turned out to be a machine's, or another alert tells of it; take it off what
+            you show. Of the list such alerts are left out.
         read: whether it is marked as read.
     """
 

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from mailwake_api.reports import zones
+from mailwake.quiet import zone_of
 
 COOKIE = "mailwake_zone"
 
@@ -25,7 +25,7 @@ class Clock:
 
     def __init__(self, zone: str, *, now: Callable[[], float] = time.time) -> None:
         """A zone that is none is UTC."""
-        self.zone = zone if zone in zones() else "UTC"
+        self.zone = zone if zone_of(zone) else "UTC"
         self._info = ZoneInfo(self.zone)
         self._now = now
 
