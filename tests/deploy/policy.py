@@ -35,7 +35,7 @@ class Pod:
     """A pod that something makes, with its one container.
 
     Attributes:
-        owner: the Deployment, StatefulSet or Job.
+        owner: the Deployment, StatefulSet, Job or CronJob.
         environ: as the container gets it, Secrets with a value such as they may have.
     """
 
@@ -55,7 +55,7 @@ class Pod:
 
     @property
     def is_service(self) -> bool:
-        return bool(self.owner["kind"] != "Job")
+        return self.owner["kind"] not in ("Job", "CronJob")
 
     def setting(self) -> Settings:
         """Raises ConfigError."""
@@ -77,7 +77,8 @@ class Cluster:
         return [each for each in self.objects if each["kind"] == kind]
 
     def _pod(self, owner: Object) -> Pod:
-        template = owner["spec"]["template"]
+        spec = owner["spec"]
+        template = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]
         (container,) = template["spec"]["containers"]
         maps = {each["metadata"]["name"]: each["data"] for each in self.of("ConfigMap")}
         environ: dict[str, str] = {}
@@ -92,7 +93,7 @@ class Cluster:
 
     def selected(self, selector: Mapping[str, object]) -> list[Pod]:
         """The pods that a label selector takes."""
-        wanted = selector.get("matchLabels", selector if "matchLabels" not in selector else {})
+        wanted = selector.get("matchLabels", {} if "matchExpressions" in selector else selector)
         assert isinstance(wanted, Mapping)
         return [each for each in self.pods if wanted.items() <= each.labels.items()]
 

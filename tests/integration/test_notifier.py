@@ -15,13 +15,17 @@ from mailwake import ids
 from mailwake.contracts import (
     ALERT,
     EVENT,
+    MUTE,
     PERSON,
     PREFERENCE,
     Alert,
     Event,
     Kind,
+    Mute,
     Preference,
+    QuietHours,
     Verdict,
+    mute_key,
     user_key,
 )
 from mailwake.kafka import start_producer
@@ -276,6 +280,31 @@ async def test_who_has_switched_alerts_off_gets_none_and_a_replay_says_the_same(
         shown = notifier.metric('mailwake_notifier_dropped_total{reason="not_wanted"}')
         assert shown >= len(told(before) | told(after)) - len(expected)
         assert notifier.stop() == 0
+
+
+async def test_a_muted_mail_alerts_of_nothing_and_quiet_hours_do_not_ring(
+    settings: Settings, tmp_path: Path
+) -> None:
+    now = ids.now_ms()
+    some = [each for each in events(100) if each.first and each.verdict in PERSON]
+    muted, quiet = some[0], next(each for each in some if each.user != some[0].user)
+    mute = Mute(muted.tenant, muted.user, muted.message_id, now)
+    key = mute_key(mute.tenant, mute.user, mute.message_id)
+    await put(settings, "mutes", [(key, MUTE.encode(mute))])
+    always = QuietHours("UTC", "00:00", "00:00")
+    preference = Preference(quiet.tenant, quiet.user, now, quiet=always)
+    key = user_key(quiet.tenant, quiet.user)
+    await put(settings, "preferences", [(key, PREFERENCE.encode(preference))])
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await publish(settings, some)
+        await caught_up(settings)
+        assert notifier.metric('mailwake_notifier_dropped_total{reason="muted"}') == 1
+    found = await alerts(settings)
+    assert {alert.alert_id for alert in found} == told(some) - told([muted])
+    assert {alert.user for alert in found if alert.quiet} == {quiet.user}
+    assert {alert.user for alert in found if not alert.quiet} == {
+        each.user for each in some if each.user != quiet.user
+    }
 
 
 async def test_told_to_stop_it_finishes_what_it_took(settings: Settings, tmp_path: Path) -> None:

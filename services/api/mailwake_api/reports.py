@@ -29,7 +29,7 @@ from mailwake_api.export import Format, as_csv, wanted
 from mailwake_api.mails import BY_PERSON, OF_USER, chosen
 from mailwake_api.parquet import MEDIA, as_parquet
 from mailwake_api.problems import Problem
-from mailwake_api.reading import MOST_ROWS, Row, Value
+from mailwake_api.reading import MOST_ROWS, Reader, Row, Value
 from mailwake_api.withheld import mails_of_user
 
 MOST = 10_000
@@ -261,19 +261,30 @@ async def clients(call: Call) -> Response:
     return await _report(call, CLIENTS)
 
 
-async def _report(call: Call, kind: _Kind) -> Response:
-    asked: ReportQuery = call.asked
+async def read(
+    reader: Reader, tenant: str, user: str, asked: ReportQuery, kind: _Kind
+) -> tuple[list[Row], bool]:
+    """The rows of a report on a user's mails, at most `asked.limit`; whether there are more.
+
+    Raises Problem.
+    """
     if asked.zone not in zones():
         raise Problem(422, "zone", "`zone` is no time zone; name one such as Europe/Berlin")
     values: dict[str, Value] = {
-        "tenant": call.caller.tenant,
-        "user": call.user(asked.user),
+        "tenant": tenant,
+        "user": user,
         "zone": asked.zone,
         "limit": min(asked.limit, MOST_ROWS) + 1,
     }
-    found = await call.parts.reader.rows(_sql(asked, kind, values), **values)
-    more = len(found) > asked.limit
+    found = await reader.rows(_sql(asked, kind, values), **values)
     rows = [(_named(asked, row[0]), *row[1:]) for row in found[: asked.limit]]
+    return rows, len(found) > asked.limit
+
+
+async def _report(call: Call, kind: _Kind) -> Response:
+    asked: ReportQuery = call.asked
+    user = call.user(asked.user)
+    rows, more = await read(call.parts.reader, call.caller.tenant, user, asked, kind)
     form = wanted(call.request, asked.format)
     if form != "json":
         data, media = await _table(form, kind, rows)

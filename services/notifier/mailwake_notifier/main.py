@@ -44,6 +44,7 @@ SESSION_MS = 6_000
 (`group.min.session.timeout.ms`)."""
 
 _POLL_MS = 500
+_LEAST_MS = 2
 _MOST_RECORDS = 200
 _MOST_WAITING = 100_000
 _AGAIN_S = 1.0
@@ -168,7 +169,10 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     def _wait_ms(self) -> int:
         """How long to wait for records: until the next window closes."""
         due = min((each.due for each in self._partitions.values() if each.due), default=None)
-        return _POLL_MS if due is None else max(0, min(_POLL_MS, due - now_ms() + 1))
+        if due is None:
+            return _POLL_MS
+        # Never at once: what is due waits for the records before it, and those for the event loop.
+        return max(_LEAST_MS, min(_POLL_MS, due - now_ms()))
 
     async def _turn(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         """Takes records, tells what is due, and commits.
