@@ -257,6 +257,31 @@ async def test_kill_9_amid_deliveries_loses_none(
         assert {each.id for each in receiver.got} == wanted
 
 
+@pytest.mark.fault(19)
+async def test_when_processes_come_and_go_none_is_lost(
+    settings: Settings, keyring: Keyring, tmp_path: Path
+) -> None:
+    async def takes_its_time(request: Request, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        await says(204)(request, writer)
+
+    async with Receiver(it=first(says(500), then=takes_its_time)).listening() as receiver:
+        hook = webhook(keyring, "acme", None, receiver.url("it"))
+        await write_webhooks(settings, hook)
+        some = [each for user in ("ada", "ben", "eve") for each in alerts("acme", user, 60)]
+        wanted = {delivery_of(each, hook, 0).delivery_id for each in some}
+        one, two = (service(settings, tmp_path, name) for name in ("one", "two"))
+        with one:
+            await ring(settings, some)
+            await until("some", lambda: len(receiver.got) >= 30, 60)
+            with two:
+                assert await asyncio.to_thread(one.stop) == 0
+                await until_delivered(settings, wanted)
+                await until_read(settings)
+        check_requests(receiver.got)
+        assert {each.id for each in receiver.got} == wanted
+
+
 async def test_at_the_end_what_is_under_way_is_handed_on(
     settings: Settings, keyring: Keyring, tmp_path: Path
 ) -> None:

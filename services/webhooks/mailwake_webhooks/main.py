@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 
 import uvloop
 
@@ -42,6 +43,8 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     Raises ConfigError for a key file that cannot be used, UnavailableError when Kafka or a topic is
     not there at the start.
     """
+    # At level debug it writes the headers of answers, which are nobody's to read here.
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
     keyring = read_keyring(settings.keyring)
     lanes = map(lane_topic, LANES)
     await require_topics(settings, "alerts", "webhooks", "webhook_deliveries", *lanes, *TOPICS)
