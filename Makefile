@@ -56,7 +56,7 @@ lock: .venv/ready ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --upgrade \
 	  --generate-hashes --no-header --python-version 3.11 -o requirements.lock
 	@# What each image installs: a part of the above (deploy/Dockerfile).
-	@for image in edge enricher notifier relay api setup; do \
+	@for image in edge enricher notifier webhooks relay api setup; do \
 	  extras="--extra $$image --extra tracing"; \
 	  [ $$image = setup ] && extras="--extra kafka --extra clickhouse"; \
 	  $(BIN)/uv pip compile pyproject.toml $$extras -c requirements.lock -q --generate-hashes \

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.row import Row
 from mailwake.errors import MailwakeError
 
-STAGES = ("instrument", "edge", "enricher", "loader", "bell", "mailbox")
+STAGES = ("instrument", "edge", "enricher", "loader", "bell", "way", "mailbox")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -66,6 +66,7 @@ COMMANDS = (
     Command("replay", "mailwake_enricher.replay:main", "hits that found no send", "enricher"),
     Command("retention", "mailwake_enricher.retention:main", "daily: before rows go", "enricher"),
     Command("notifier", "mailwake_notifier.main:main", "service: events to alerts", "notifier"),
+    Command("webhooks", "mailwake_webhooks.main:main", "service: alerts to webhooks", "webhooks"),
     Command("relay", "mailwake_relay.main:main", "service: mail on its way out", "relay"),
     Command("users", "mailwake_relay.users:users_command", "who may send by the relay", "relay"),
     Command("api", "mailwake_api.main:main", "service: the HTTP API", "api"),

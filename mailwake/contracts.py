@@ -242,7 +242,8 @@ class Alert(Struct, frozen=True, omit_defaults=True):
         last_at: the time of the last of them; 0 when there is but one.
         returned: the mail had been quiet for long before.
         quiet: it came in the user's quiet hours: it is listed and does not ring.
-        withdrawn: what it told of turned out to be a machine's; it counts for nothing.
+        withdrawn: what it told of turned out to be a machine's, or another alert tells of it; it
+            counts for nothing.
     """
 
     alert_id: Id

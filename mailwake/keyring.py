@@ -1,4 +1,4 @@
-"""The keys that tokens are sealed with and recipients are hashed with, and the file they are in.
+"""The keys that tokens and secrets are sealed with and recipients are hashed with, and their file.
 
 The file is JSON, readable by its owner alone:
 
@@ -9,9 +9,10 @@ The file is JSON, readable by its owner alone:
      "revoked": [],
      "recipients": "…"}
 
-`keys` seal tokens: 64 bytes each, base64 (AES-256-SIV). The one whose id is `current` seals; every
-one opens. A revoked key's bytes are gone and its id is never given again. `recipients`, 32 bytes,
-is what recipient ids derive from; it stays for good, for a consent must be found for years.
+`keys` seal tokens and the secrets of webhooks: 64 bytes each, base64 (AES-256-SIV). The one whose
+id is `current` seals; every one opens. A revoked key's bytes are gone and its id is never given
+again. `recipients`, 32 bytes, is what recipient ids derive from; it stays for good, for a consent
+must be found for years.
 
 A keyring never changes: `rotate` and `revoke` give another one.
 """
@@ -51,6 +52,7 @@ Secret = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Master = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 _WITHDRAWAL = [b"withdrawal"]
+_WEBHOOK = b"webhook secret"
 
 
 class Key(Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,6 +144,16 @@ class Keyring:
     def open_withdrawal(self, text: str) -> Withdrawal:
         """The withdrawal token of a text. Raises TokenError, as `open` does."""
         return unpack_withdrawal(self._opened(text, _WITHDRAWAL))
+
+    def seal_secret(self, secret: bytes, of: bytes) -> str:
+        """The text of a webhook's secret, sealed with the current key; `of` is the webhook's key,
+        and it opens for no other."""
+        cipher, header = self._ciphers[self._file.current]
+        return to_text(header[0] + cipher.encrypt(secret, [*header, _WEBHOOK, of]))
+
+    def open_secret(self, text: str, of: bytes) -> bytes:
+        """The secret of that webhook. Raises TokenError, as `open` does."""
+        return self._opened(text, [_WEBHOOK, of])
 
     def _opened(self, text: str, kind: list[bytes]) -> bytes:
         sealed = from_text(text)

@@ -96,8 +96,46 @@ LOADER_TABLE_PARTS = Gauge(
 # notifier
 NOTIFIER_EVENTS = Counter("mailwake_notifier_events_total", "Events read")
 NOTIFIER_ALERTS = Counter("mailwake_notifier_alerts_total", "Alerts emitted", ["kind"])
+NOTIFIER_REVISED = Counter(
+    "mailwake_notifier_revised_total", "Alerts told again: counted up, withdrawn", ["what"]
+)
 NOTIFIER_DROPPED = Counter(
-    "mailwake_notifier_dropped_total", "Events that gave no alert", ["reason"]
+    "mailwake_notifier_dropped_total", "Events that began no alert", ["reason"]
+)
+NOTIFIER_WAITING = Gauge(
+    "mailwake_notifier_waiting", "Mails and links of which an alert waits in its settle window"
+)
+NOTIFIER_LET_GO = Counter(
+    "mailwake_notifier_let_go_total",
+    "Mails and links forgotten too soon, for want of room: what follows is not counted up",
+)
+
+# webhooks
+WEBHOOK_ATTEMPTS = Counter(
+    "mailwake_webhook_attempts_total",
+    "Attempts to deliver to a webhook, by how they ended",
+    ["outcome"],
+)
+WEBHOOK_FAILED = Counter(
+    "mailwake_webhook_failed_total", "Messages given up, by how the last attempt ended", ["outcome"]
+)
+WEBHOOK_PUT_OFF = Counter(
+    "mailwake_webhook_put_off_total",
+    "Attempts put off as the webhook is busy, or rests as it asked to",
+    ["reason"],
+)
+WEBHOOK_DROPPED = Counter(
+    "mailwake_webhook_dropped_total", "Records that gave no message", ["reason"]
+)
+WEBHOOK_DISABLED = Counter("mailwake_webhook_disabled_total", "Webhooks disabled", ["reason"])
+WEBHOOK_RUNNING = Gauge("mailwake_webhook_running", "Attempts that are under way")
+WEBHOOK_SECONDS = Histogram(
+    "mailwake_webhook_seconds", "From the beginning of an attempt to its end", buckets=_SECONDS
+)
+WEBHOOK_DELAY_SECONDS = Histogram(
+    "mailwake_webhook_delay_seconds",
+    "From the time an alert was told to the attempt that delivered it",
+    buckets=(*_SECONDS, 300, 1800, 7200, 36_000, 86_400, 259_200),
 )
 
 # api

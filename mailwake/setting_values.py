@@ -46,6 +46,19 @@ def decimal(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
+def waits(value: str) -> tuple[float, ...]:
+    """Waits in seconds, with commas: at least one, at most fifteen, none above a day."""
+    wanted = "must be 1 to 15 waits in seconds, each from 0.01 to 86400, as in 5,300,1800"
+    read = decimal(0.01, 86_400)
+    try:
+        found = tuple(read(part) for part in value.split(","))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if len(found) > 15:
+        raise ValueError(wanted)
+    return found
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """One of the given words."""
 

@@ -31,6 +31,7 @@ from mailwake.setting_values import (
     text,
     url,
     url_or_empty,
+    waits,
     whole,
 )
 
@@ -280,7 +281,7 @@ class Settings:
     return_s: int = setting(
         "MAILWAKE_RETURN_S",
         "86400",
-        whole(60, 31_536_000),
+        whole(3600, 31_536_000),
         "An open or click by a person after no person had for so many seconds is a return.",
     )
     join_wait_s: int = setting(
@@ -306,14 +307,14 @@ class Settings:
     settle_s: float = setting(
         "MAILWAKE_SETTLE_S",
         "5",
-        decimal(0, 300),
+        decimal(0, 45),
         "How long an alert waits for its event to turn out a machine's, in seconds; one that is "
         "certainly a person's does not wait.",
     )
     settle_doubtful_s: float = setting(
         "MAILWAKE_SETTLE_DOUBTFUL_S",
         "15",
-        decimal(0, 300),
+        decimal(0, 45),
         "How long it waits where the event's signals are doubtful, in seconds.",
     )
     coalesce_s: int = setting(
@@ -322,6 +323,32 @@ class Settings:
         whole(0, 3600),
         "Further opens of a mail, or clicks of a link, within so many seconds after the one that "
         "alerted are counted in its alert.",
+    )
+    webhook_http: str = setting(
+        "MAILWAKE_WEBHOOK_HTTP",
+        "no",
+        one_of("no", "yes"),
+        "Whether webhooks may be http:// beside https://, for trials on one machine.",
+    )
+    webhook_networks: tuple[Network, ...] = setting(
+        "MAILWAKE_WEBHOOK_NETWORKS",
+        "",
+        networks,
+        "Networks that webhooks may be sent to beside the public Internet, such as 127.0.0.0/8 for "
+        "trials on one machine.",
+    )
+    webhook_timeout_s: float = setting(
+        "MAILWAKE_WEBHOOK_TIMEOUT_S",
+        "15",
+        decimal(0.1, 60),
+        "How long a webhook may take to answer, in seconds.",
+    )
+    webhook_schedule: tuple[float, ...] = setting(
+        "MAILWAKE_WEBHOOK_SCHEDULE",
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        waits,
+        "How long a message waits for its second attempt, its third and so on, in seconds; a "
+        "message that fails once more is given up.",
     )
     loader_rows: int = setting(
         "MAILWAKE_LOADER_ROWS", "50000", whole(1, 1_000_000), "Most rows in one insert."

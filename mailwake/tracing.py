@@ -3,7 +3,8 @@
 The context travels with a record in its header `traceparent`, as W3C Trace Context has it
 (https://www.w3.org/TR/trace-context/): from the edge's record of hits to the enricher's of events
 to the notifier's of alerts. A span is of a record and not of a hit, since a record is what is
-worked on; it says which hits. While it is off nothing of OpenTelemetry is imported.
+worked on; it says which hits. The event of a hit that waited for its send is in the trace that the
+send began. While it is off nothing of OpenTelemetry is imported.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from bench.quality.enriched import Enriched
 from bench.quality.mail import Fetch, Mail, first_clicks, first_open, is_burst, visits
 from bench.quality.parameters import Burst, Who
 from mailwake.contracts import PERSON, Alert, Event, Kind, Verdict
-from mailwake_notifier.decide import alert_of
+from mailwake_notifier.notice import alert_of
 
 WHO: tuple[Who, ...] = get_args(Who)
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

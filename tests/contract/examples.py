@@ -15,7 +15,7 @@ import yaml
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from mailwake import contracts, track
+from mailwake import contracts, track, webhook
 from mailwake.codec import Codec, RejectReason
 from mailwake.schemas import schemas_root
 
@@ -35,6 +35,8 @@ CODECS: dict[str, Codec[Any]] = {
     "reclassified": track.RECLASSIFIED,
     "erasure": contracts.ERASURE,
     "removal": contracts.REMOVAL,
+    "webhook": webhook.WEBHOOK,
+    "delivery": webhook.DELIVERY,
 }
 REASONS: tuple[str, ...] = get_args(RejectReason)
 

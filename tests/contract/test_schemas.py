@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailwake import contracts, track
+from mailwake import contracts, track, webhook
 from mailwake.codec import InvalidError
 from mailwake.schemas import schemas_root
 from mailwake.topics import registry
@@ -34,6 +34,8 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "reclassified": track.Reclassified,
     "erasure": contracts.Erasure,
     "removal": contracts.Removal,
+    "webhook": webhook.Webhook,
+    "delivery": webhook.Delivery,
 }
 ANNOTATIONS = {"title", "description", "$comment", "$id", "$schema", "$defs"}
 CONDITIONS = {"if", "then", "else"}

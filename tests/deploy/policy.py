@@ -93,7 +93,7 @@ class Cluster:
 
     def selected(self, selector: Mapping[str, object]) -> list[Pod]:
         """The pods that a label selector takes."""
-        wanted = selector.get("matchLabels", selector if "matchLabels" not in selector else {})
+        wanted = selector.get("matchLabels", {} if "matchExpressions" in selector else selector)
         assert isinstance(wanted, Mapping)
         return [each for each in self.pods if wanted.items() <= each.labels.items()]
 

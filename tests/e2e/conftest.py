@@ -35,6 +35,8 @@ def settings(kafka: str, clickhouse: str, tmp_path: Path) -> Iterator[Settings]:
         edge_port=port,
         tracking_url=f"http://127.0.0.1:{port}",
         loader_seconds=0.2,
+        settle_s=0,
+        settle_doubtful_s=0,
     )
     asyncio.run(apply_topics(settings))
     migrate(settings.clickhouse_url)

@@ -19,6 +19,13 @@ EMPTY = {
     "Records that cannot be read",
     "Inserts tried again, values without a row, a second",
     "Judged anew, a second",
+    "Gave no event, a second",
+    "Gave no alert, a second",
+    "Told again, forgotten too soon, a second",
+    "Attempts, a second",
+    "Given up, put off, without a message, a second",
+    "Time of an attempt, and from the alert, 99 %",
+    "Digests in a day",
 }
 """Panels that show nothing as long as nothing of the kind has happened."""
 
@@ -43,7 +50,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 
 def test_every_service_is_scraped(asked: Prometheus) -> None:
     up = {each["metric"]["service"]: each["value"][1] for each in asked.query("up")}
-    assert up == dict.fromkeys(("edge", "enricher", "loader", "notifier", "relay", "api"), "1")
+    assert {"edge", "enricher", "loader", "notifier", "relay", "api"} <= up.keys()
+    assert set(up.values()) == {"1"}
 
 
 def test_it_knows_every_metric_of_the_list(asked: Prometheus) -> None:
@@ -88,7 +96,7 @@ def test_no_loss_is_told_where_there_is_none(asked: Prometheus) -> None:
 @pytest.mark.parametrize(("dashboard", "panel", "query"), queries())
 def test_a_query_of_a_dashboard(asked: Prometheus, dashboard: str, panel: str, query: str) -> None:
     found = asked.query(query)
-    told_rarely = any(word in query for word in ("unmatched", "rejected", "refused", "withheld"))
+    told_rarely = any(word in query for word in ("refused", "withheld"))
     if panel not in EMPTY and not told_rarely:
         assert found, f"{dashboard}: {panel} shows nothing"
 

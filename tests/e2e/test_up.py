@@ -44,7 +44,8 @@ def test_it_says_where_everything_is_and_keeps_secrets_to_its_owner(
     told = systems[-1].run_json()
     for shown in (told["settings"]["MAILWAKE_TRACKING_URL"], told["settings"]["KAFKA_BOOTSTRAP"]):
         assert shown in said
-    names = {"edge", "enricher-0", "enricher-1", "loader", "notifier", "relay", "api", "digest"}
+    names = {"edge", "enricher-0", "enricher-1", "loader", "notifier", "webhooks"}
+    names |= {"relay", "api", "digest"}
     assert told["services"].keys() == names
     for address in told["services"].values():
         assert f"http://{address}/metrics" in said
@@ -123,7 +124,8 @@ def test_ctrl_c_leaves_nothing_and_a_second_start_continues(systems: list[Up], h
     stopped = [line.split()[1] for line in up.said.partition("Stopping")[2].splitlines()
                if line.endswith(" s") and "stopped" in line]  # fmt: skip
     assert stopped[0] == "edge"
-    services = {"enricher-0", "enricher-1", "loader", "notifier", "relay", "api", "digest"}
+    services = {"enricher-0", "enricher-1", "loader", "notifier", "webhooks"}
+    services |= {"relay", "api", "digest"}
     assert set(stopped[1:-3]) == services
     assert set(stopped[-3:]) == {"clickhouse", "kafka", "sink"}
 

@@ -77,6 +77,8 @@ async def test_every_example_works(kafka: str, clickhouse: str, tmp_path: Path) 
     assert '"sent":1,' in told  # to the contact
     assert '"rows":[{"group":"2026-01-01","mails":1,' in told
     assert "'=spring,https://shop.example/," in told
+    assert '"old_secret_until":1' in told
+    assert '{"deliveries":[]}' in told
     assert "Thunderbird" in (tmp_path / "clients.csv").read_text()
     copy = json.loads((tmp_path / "export.json").read_text())
     assert len(copy["mails"]) == 3  # two that the page has sent, one known by its display
@@ -89,4 +91,6 @@ def test_the_page_tells_of_every_endpoint_that_needs_a_token() -> None:
         if endpoint.who != "public":
             written = endpoint.path.replace("{message_id}", "$MESSAGE")
             written = written.replace("{erasure_id}", "$ERASURE")
+            written = written.replace("{webhook_id}", "$WEBHOOK")
+            written = written.replace("{delivery_id}", "$DELIVERY")
             assert written.replace("{recipient_id}", "$RECIPIENT") in PAGE

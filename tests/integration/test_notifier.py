@@ -15,13 +15,17 @@ from mailwake import ids
 from mailwake.contracts import (
     ALERT,
     EVENT,
+    MUTE,
     PERSON,
     PREFERENCE,
     Alert,
     Event,
     Kind,
+    Mute,
     Preference,
+    QuietHours,
     Verdict,
+    mute_key,
     user_key,
 )
 from mailwake.kafka import start_producer
@@ -39,9 +43,13 @@ DAY_MS = 86_400_000
 PARTITIONS = 4
 
 
+AT_ONCE = {"settle_s": 0, "settle_doubtful_s": 0}
+"""What is told alerts at once, so that nothing waits."""
+
+
 @pytest.fixture
 async def settings(kafka: str) -> Settings:
-    return await own_topics(kafka, partitions=PARTITIONS)
+    return await own_topics(kafka, partitions=PARTITIONS, **AT_ONCE)
 
 
 def event(stream: ids.HitStream, number: int) -> Event:
@@ -131,7 +139,8 @@ async def test_events_in_alerts_out(settings: Settings, tmp_path: Path) -> None:
         found = await alerts(settings)
         once = Counter(alert.alert_id for alert in found)
         assert {*once} == told(some)
-        # The event that came once more, beside a bad neighbour, gives the same alert once more.
+        # The event that came once more, beside a bad neighbour and in another partition than its
+        # mail's, gives the same alert once more.
         assert [each for each in once if once[each] > 1] == [
             ids.alert_id(person.event_id, person.tenant, person.user)
         ]
@@ -273,6 +282,31 @@ async def test_who_has_switched_alerts_off_gets_none_and_a_replay_says_the_same(
         assert notifier.stop() == 0
 
 
+async def test_a_muted_mail_alerts_of_nothing_and_quiet_hours_do_not_ring(
+    settings: Settings, tmp_path: Path
+) -> None:
+    now = ids.now_ms()
+    some = [each for each in events(100) if each.first and each.verdict in PERSON]
+    muted, quiet = some[0], next(each for each in some if each.user != some[0].user)
+    mute = Mute(muted.tenant, muted.user, muted.message_id, now)
+    key = mute_key(mute.tenant, mute.user, mute.message_id)
+    await put(settings, "mutes", [(key, MUTE.encode(mute))])
+    always = QuietHours("UTC", "00:00", "00:00")
+    preference = Preference(quiet.tenant, quiet.user, now, quiet=always)
+    key = user_key(quiet.tenant, quiet.user)
+    await put(settings, "preferences", [(key, PREFERENCE.encode(preference))])
+    with Service("notifier", settings, tmp_path / "log") as notifier:
+        await publish(settings, some)
+        await caught_up(settings)
+        assert notifier.metric('mailwake_notifier_dropped_total{reason="muted"}') == 1
+    found = await alerts(settings)
+    assert {alert.alert_id for alert in found} == told(some) - told([muted])
+    assert {alert.user for alert in found if alert.quiet} == {quiet.user}
+    assert {alert.user for alert in found if not alert.quiet} == {
+        each.user for each in some if each.user != quiet.user
+    }
+
+
 async def test_told_to_stop_it_finishes_what_it_took(settings: Settings, tmp_path: Path) -> None:
     """After SIGTERM every alert is there once: what was sent was committed."""
     some = events(20_000)
@@ -320,7 +354,9 @@ async def test_kafka_may_go_away(tmp_path: Path) -> None:
     some = events(3000)
     log = tmp_path / "log"
     with LocalKafka(tmp_path / "kafka") as kafka:
-        settings = read_settings({}, kafka_bootstrap=kafka.bootstrap, partitions=PARTITIONS)
+        settings = read_settings(
+            {}, kafka_bootstrap=kafka.bootstrap, partitions=PARTITIONS, **AT_ONCE
+        )
         await apply_topics(settings)
         with Service("notifier", settings, log) as notifier:
             await publish(settings, some[:1000])
@@ -348,7 +384,7 @@ async def test_without_topics_it_says_what_to_do(kafka: str, tmp_path: Path) -> 
     ]
     assert line == (
         f"mailwake notifier: Kafka at {kafka} has no topic nobody.events, nobody.alerts, "
-        "nobody.preferences; run "
+        "nobody.preferences, nobody.mutes; run "
         "`mailwake topics apply`"
     )
     assert "Traceback" not in notifier.log.read_text()

@@ -22,6 +22,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "aiosmtpd": ("mailwake_relay/", "mailwake_local/"),
     "aiosmtplib": "mailwake_relay/",
     "maxminddb": "mailwake_edge/",
+    "httpcore": "mailwake_webhooks/post.py",
     "jwt": "mailwake_api/",
     "jinja2": "mailwake_api/web/",
     "opentelemetry": "mailwake/tracing.py",

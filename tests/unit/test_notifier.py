@@ -5,7 +5,9 @@ import pytest
 
 from mailwake import ids
 from mailwake.contracts import PERSON, Alert, Event, Preference, Verdict
-from mailwake_notifier.decide import Drop, alert_of, wanted
+from mailwake_notifier.decide import Drop
+from mailwake_notifier.notice import alert_of
+from mailwake_notifier.wishes import wanted
 
 EVENT = Event(
     event_id=ids.event_id("1" * 32, "click"),

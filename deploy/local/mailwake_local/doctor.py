@@ -29,7 +29,17 @@ NEEDED_DISK_GB = 2.0
 NEEDED_MEMORY_GB = 1.5
 """Its processes with one worker hold 1.2 GB resident when idle; Kafka's heap may grow to 0.5 GB."""
 
-EXTRAS = ("kafka", "clickhouse", "notifier", "edge", "enricher", "relay", "api", "local")
+EXTRAS = (
+    "kafka",
+    "clickhouse",
+    "notifier",
+    "webhooks",
+    "edge",
+    "enricher",
+    "relay",
+    "api",
+    "local",
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The parts of the system on one machine, as data: what starts after what, and how it is ready.
 
-kafka ──► topics ──────┬──► edge, enricher, notifier, api
+kafka ──► topics ──────┬──► edge, enricher, notifier, webhooks, api
 clickhouse ──► tables ─┼──► loader, digest
 sink ──────────────────┴──► relay
 """

@@ -116,7 +116,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
         if not home.api_keys.exists():
             command("api-keys", "new", str(home.api_keys))
     enrichers = ["enricher"] if workers == 1 else [f"enricher-{n}" for n in range(workers)]
-    names = ["edge", *enrichers, "loader", "notifier", "relay", "api", "digest"]
+    names = ["edge", *enrichers, "loader", "notifier", "webhooks", "relay", "api", "digest"]
     first = settings.ops_port
     ops = {
         name: ports.take(HOST, first and first + place, "MAILWAKE_OPS_PORT")

@@ -17,9 +17,11 @@ from mailwake.register import Register
 from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake.tracker import Tracker
+from mailwake.webhooks import Webhooks
 from mailwake_api.bearer import Bearer, Caller
 from mailwake_api.bell import Bell
 from mailwake_api.connection import Connection
+from mailwake_api.deliveries import Deliveries
 from mailwake_api.erasing import Erasing
 from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem
@@ -47,6 +49,8 @@ class Parts:
     bell: Bell
     erasing: Erasing
     mutes: Mutes
+    webhooks: Webhooks
+    deliveries: Deliveries
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,14 @@ from mailwake.kafka import require_topics, start_producer, stop_client, write
 from mailwake.publish import publish
 from mailwake.register import TOPICS, Register
 from mailwake.settings import Settings
+from mailwake.webhook import lane_topic
 
 log = logging.getLogger("mailwake.api.connection")
 
-PUBLISHED = ("sends", "displays", "alert_reads", "mutes", "removals", "erasures")
+PUBLISHED = (
+    *("sends", "displays", "alert_reads", "mutes", "removals", "erasures"),
+    *("webhooks", lane_topic("now")),
+)
 """What the API writes, beside the register's topics."""
 
 PUBLISH_S = 10.0

@@ -18,6 +18,7 @@ from mailwake_api import (
     reports,
     sends,
     stream,
+    webhooks,
     withdrawal,
 )
 from mailwake_api.alerts import Alerts, Listed, Reading, Unread
@@ -42,11 +43,23 @@ from mailwake_api.reports import (
 from mailwake_api.sends import Options, SendRequest, Sent
 from mailwake_api.stream import Resuming
 from mailwake_api.timeline import MessageView
+from mailwake_api.webhooks import (
+    DeliveryList,
+    DeliveryNow,
+    LastDeliveries,
+    NewWebhook,
+    Tested,
+    WebhookChange,
+    WebhookList,
+    WebhookMade,
+    WebhookNow,
+)
 
 PAGE_BYTES = 4096
 _IF_MATCH = {"If-Match": "Change it only if it is still what this ETag names."}
 _CHANGED = {412: "It was changed since; read it again."}
 _NOT_AMONG = {404: "There is none among what this user has sent."}
+_NO_WEBHOOK = {404: "There is none among those of the caller."}
 _BAD_LINK = {404: "The link is none of ours.", 503: "Kafka is away; nothing was changed."}
 
 
@@ -310,6 +323,109 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         says={
             200: "Events `alert`, `unread` and `resync`, each with an `id`.",
             429: "The user has too many streams open.",
+        },
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/webhooks",
+        name="get_webhooks",
+        summary="The webhooks that the caller manages",
+        who="user",
+        handler=webhooks.listed,
+        asks=ForUser,
+        gives=WebhookList,
+        says={200: "All of them."},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/webhooks",
+        name="post_webhooks",
+        summary="Make a webhook: an address that alerts are posted to",
+        who="user",
+        handler=webhooks.make,
+        asks=ForUser,
+        takes=NewWebhook,
+        gives=WebhookMade,
+        says={
+            201: "The webhook, with its secret, which is told this once.",
+            409: "The owner has as many as one may have.",
+        },
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/webhooks/{webhook_id}",
+        name="get_webhook",
+        summary="One webhook",
+        who="user",
+        handler=webhooks.show,
+        gives=WebhookNow,
+        tagged=True,
+        says={200: "The webhook, with an ETag.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="PUT",
+        path="/v1/webhooks/{webhook_id}",
+        name="put_webhook",
+        summary="Change a webhook, disable it, or enable it again",
+        who="user",
+        handler=webhooks.put,
+        takes=WebhookChange,
+        gives=WebhookNow,
+        headers=_IF_MATCH,
+        says={200: "The webhook as it is now.", **_NO_WEBHOOK, **_CHANGED},
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/webhooks/{webhook_id}",
+        name="delete_webhook",
+        summary="Delete a webhook, and what waits for it",
+        who="user",
+        handler=webhooks.delete,
+        says={204: "It is gone.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/webhooks/{webhook_id}/secret",
+        name="post_webhook_secret",
+        summary="Give a webhook a new secret; the one before it signs too for a day",
+        who="user",
+        handler=webhooks.rotate,
+        gives=WebhookMade,
+        says={200: "The webhook, with its secret, which is told this once.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/webhooks/{webhook_id}/test",
+        name="post_webhook_test",
+        summary="Send a test message, and wait for what comes of it",
+        who="user",
+        handler=webhooks.test,
+        gives=Tested,
+        says={200: "What came of it.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/webhooks/{webhook_id}/deliveries",
+        name="get_webhook_deliveries",
+        summary="The last messages for a webhook, and what became of them",
+        who="user",
+        handler=webhooks.log,
+        asks=LastDeliveries,
+        gives=DeliveryList,
+        says={200: "The deliveries.", **_NO_WEBHOOK},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay",
+        name="post_webhook_replay",
+        summary="Send a message once more",
+        who="user",
+        handler=webhooks.replay,
+        gives=DeliveryNow,
+        says={
+            202: "It is on its way, as the same message.",
+            404: "There is no such webhook, or no such delivery in its log.",
+            409: "It waits for its next attempt, is a test, or the webhook is disabled.",
         },
     ),
     Endpoint(

@@ -17,11 +17,13 @@ from mailwake.register import Register
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
 from mailwake.tracker import tracker_of
+from mailwake.webhooks import Webhooks
 from mailwake_api.app import make_app
 from mailwake_api.bearer import Bearer
 from mailwake_api.bell import Bell
 from mailwake_api.call import Parts
 from mailwake_api.connection import Connection
+from mailwake_api.deliveries import Deliveries
 from mailwake_api.endpoints import ENDPOINTS
 from mailwake_api.erasing import Erasing
 from mailwake_api.keys import KeyFile
@@ -52,6 +54,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     bell = Bell(settings, register, connection)
     erasing = Erasing(settings, keyring, register, connection)
     mutes = Mutes(settings)
+    webhooks, deliveries = Webhooks(settings), Deliveries(settings)
     bearer = Bearer(keys.current, audience=settings.api_audience, issuer=settings.api_issuer)
     parts = Parts(
         settings,
@@ -67,6 +70,8 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         bell,
         erasing,
         mutes,
+        webhooks,
+        deliveries,
     )
     app = make_app(ENDPOINTS, parts, Site(PAGES, parts).routes())
     server = Server(configure(app, Protocol, answer_deadline_s=ANSWER_DEADLINE_S))
@@ -75,7 +80,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         # Each after those it works with; they stop in the opposite order, whatever fails.
         stack.push_async_callback(reader.stop)
-        for part in (register, connection, erasing, bell, mutes):
+        for part in (register, connection, erasing, bell, mutes, webhooks, deliveries):
             part.start()
             stack.push_async_callback(part.stop)
         getting_ready = asyncio.create_task(_get_ready(parts))
@@ -97,6 +102,7 @@ async def _get_ready(parts: Parts) -> None:
         with contextlib.suppress(UnavailableError):
             await parts.bell.current(60)  # which needs the register
             await parts.mutes.current(60)
+            await parts.webhooks.current(60)
             parts.status.ready = True
 
 

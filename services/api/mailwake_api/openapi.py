@@ -135,7 +135,7 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         if status >= 400 and endpoint.media in ("application/json", "text/event-stream"):
             problem = {"schema": schemas[repr(ProblemDetails)]}
             response["content"] = {"application/problem+json": problem}
-        elif status not in (303, 304):
+        elif status not in (204, 303, 304):
             schema = {} if endpoint.gives is None else {"schema": schemas[repr(endpoint.gives)]}
             response["content"] = {endpoint.media: schema} | {
                 media: {} for media in endpoint.also_gives

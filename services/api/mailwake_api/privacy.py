@@ -34,7 +34,7 @@ DAY_MS = 86_400_000
 _SEGMENT_MS = 7 * DAY_MS
 """Kafka's default `segment.ms`: a topic forgets segments, and one may be filled for so long."""
 
-_WITHOUT_PERSONS = frozenset({"removals", "erasures", "policies", "preferences"})
+_WITHOUT_PERSONS = frozenset({"removals", "erasures", "policies", "preferences", "webhooks"})
 """Topics that hold nothing of recipients but, in `erasures`, the receipt itself."""
 
 State = Literal["under_way", "done"]
@@ -237,7 +237,7 @@ def _forgets_after(topic: Topic) -> int | None:
     """So long after it was overwritten or came, a value may stand in a topic; None for ever."""
     config = topic.config
     segment = int(config.get("segment.ms", _SEGMENT_MS))
-    if "compact" in config["cleanup.policy"]:
+    if "compact" in config["cleanup.policy"] and topic.tombstone:
         return int(config["max.compaction.lag.ms"]) + int(config["delete.retention.ms"])
     retention = int(config["retention.ms"])
     return None if retention < 0 else retention + segment

@@ -1,68 +1,97 @@
-"""Which events become alerts: pure, of an event and of when it was told, so that a replay says the
+"""What an event is to alerts: pure, of the event and of when it was told, so that a replay says the
 same.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
-from mailwake import ids
-from mailwake.contracts import PERSON, Alert, Event, Preference
+from mailwake.contracts import PERSON, Event
+from mailwake.settings import Settings
+
+CERTAIN = 95
+"""From this score on an event is certainly a person's, where something speaks for one."""
+
+DOUBTFUL = 90
+"""Below this score something speaks for a machine: a data centre, a scanner's network, or that it
+came right after sending (docs/verdicts.md)."""
+
+_SAYS_NOTHING = frozenset({"no_machine_sign", "agent_withheld"})
+"""The strongest reasons of events for which nothing speaks but that nothing speaks against them. So
+does the first hit of a scanner's burst look."""
 
 
 class Drop(StrEnum):
-    """Why an event gives no alert; the label of `mailwake_notifier_dropped_total`."""
+    """Why an event begins no alert; the label of `mailwake_notifier_dropped_total`."""
 
     UNREADABLE = "unreadable"  # no event at all; the loader puts it into events.rejected
     NOT_A_PERSON = "not_a_person"
-    NOT_FIRST = "not_first"
+    NOT_FIRST = "not_first"  # nor a return; it may be counted in an alert
     TOLD_OTHERWISE = "told_otherwise"  # a repeat, or an open whose click is told
     NOT_WANTED = "not_wanted"  # the user had switched alerts off when it was told of
+    MUTED = "muted"  # the user wants none of this mail
     TOO_OLD = "too_old"  # it would have been an alert in its time
 
 
-def alert_of(event: Event, told_at: int, max_age_ms: int) -> Alert | Drop:
-    """The alert an event gives to the user of its send, or why it gives none.
+NO_ACT = frozenset({Drop.NOT_A_PERSON, Drop.TOLD_OTHERWISE, Drop.NOT_FIRST})
+"""Of an event that no alert may count, though one did before the event was revised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The settings that alerting needs, in milliseconds."""
+
+    settle_ms: int = 5_000
+    doubtful_ms: int = 15_000
+    coalesce_ms: int = 600_000
+    max_age_ms: int = 86_400_000
+
+
+def times_of(settings: Settings) -> Times:
+    """The times that settings name."""
+    return Times(
+        settle_ms=round(settings.settle_s * 1000),
+        doubtful_ms=round(settings.settle_doubtful_s * 1000),
+        coalesce_ms=settings.coalesce_s * 1000,
+        max_age_ms=settings.alert_age_s * 1000,
+    )
+
+
+def drop_of(event: Event, told_at: int, max_age_ms: int) -> Drop | None:
+    """Why an event is no act that an alert could tell of; None when it is one.
 
     `told_at` is when the enricher told of the event, in milliseconds: the time of its record, which
     is the same whenever it is read, and not the time now. An act that was older then than
     `max_age_ms`, as when it was judged anew or replayed, is no news.
-
-    A later revision of an event gives the same alert_id with that revision, if it gives one at all.
     """
     if event.verdict not in PERSON:
         return Drop.NOT_A_PERSON
     if event.repeat or event.implied:
         return Drop.TOLD_OTHERWISE
-    if not event.first:
+    if event.forward:
         return Drop.NOT_FIRST
     if told_at - event.at > max_age_ms:
         return Drop.TOO_OLD
-    return Alert(
-        alert_id=ids.alert_id(event.event_id, event.tenant, event.user),
-        revision=event.revision,
-        event_id=event.event_id,
-        kind=event.kind,
-        at=event.at,
-        tenant=event.tenant,
-        user=event.user,
-        message_id=event.message_id,
-        recipient=event.recipient,
-        recipient_count=event.recipient_count,
-        verdict=event.verdict,
-        reasons=event.reasons,
-        recipient_id=event.recipient_id,
-        link=event.link,
-        target=event.target,
-        tag=event.tag,
-    )
+    return None
 
 
-def wanted(preference: Preference, told_at: int) -> bool:
-    """Whether the user wanted alerts when the enricher told of an event (milliseconds).
+def begins(event: Event) -> bool:
+    """Whether an act begins an alert: the first open of a mail, the first click of a link, or a
+    return. Any other may be counted in one."""
+    return event.first or event.returned
 
-    Before the last switch it was the other way. A replay says the same as long as the user has not
-    switched again; the switches before the last are not known any more, and events of their time
-    are judged by the state before the last.
+
+def settle_ms(event: Event, times: Times) -> int:
+    """How long an alert of an act waits for the act to turn out a machine's.
+
+    Not at all where it certainly is a person's; longer where it is doubtful. An event of an earlier
+    release, which has no score, waits as most do.
     """
-    return preference.notifications == (told_at >= preference.notifications_at)
+    if not event.rules_version:
+        return times.settle_ms
+    if event.score < DOUBTFUL:
+        return times.doubtful_ms
+    if event.score >= CERTAIN and event.reasons and event.reasons[0] not in _SAYS_NOTHING:
+        return 0
+    return times.settle_ms

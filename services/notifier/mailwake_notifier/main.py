@@ -1,4 +1,4 @@
-"""The notifier: reads `events`, writes `alerts`, and commits what is acknowledged."""
+"""The notifier: reads `events`, writes `alerts`, and commits what is settled and acknowledged."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aiokafka import (
     ConsumerRecord,
     TopicPartition,
 )
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from mailwake import metrics
-from mailwake.contracts import ALERT, EVENT, Alert, user_key
+from mailwake.contracts import ALERT, Alert, user_key
 from mailwake.errors import ConfigError
 from mailwake.ids import now_ms
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
@@ -26,9 +26,11 @@ from mailwake.logs import about
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
 from mailwake.tracing import OFF, Tracing, start_tracing
-from mailwake_notifier.decide import Drop, alert_of, wanted
-from mailwake_notifier.preferences import Preferences
+from mailwake_notifier.decide import times_of
+from mailwake_notifier.settling import Partition
+from mailwake_notifier.taking_up import TakingUp
 from mailwake_notifier.traced import Traced
+from mailwake_notifier.wishes import Followed
 
 GROUP = "notifier"
 STALL_S = 60
@@ -42,7 +44,10 @@ SESSION_MS = 6_000
 (`group.min.session.timeout.ms`)."""
 
 _POLL_MS = 500
+_LEAST_MS = 2
 _MOST_RECORDS = 200
+_MOST_WAITING = 100_000
+_AGAIN_S = 1.0
 
 log = logging.getLogger("mailwake.notifier")
 
@@ -59,7 +64,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
 
     Raises UnavailableError when Kafka or a topic is not there at the start.
     """
-    await require_topics(settings, "events", "alerts", "preferences")
+    await require_topics(settings, "events", "alerts", "preferences", "mutes")
     async with contextlib.AsyncExitStack() as closing:
         producer = await start_producer(settings, client_id="mailwake-notifier")
         closing.push_async_callback(stop_client, producer)
@@ -71,12 +76,12 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
             heartbeat_interval_ms=SESSION_MS // 3,
         )
         closing.push_async_callback(stop_client, consumer)
-        preferences = Preferences(settings)
-        preferences.start()
-        closing.push_async_callback(preferences.stop)
+        wishes = Followed(settings)
+        wishes.start()
+        closing.push_async_callback(wishes.stop)
         tracing = start_tracing(settings, "notifier")
         closing.callback(tracing.stop)
-        notifier = Notifier(consumer, producer, preferences, settings, status, tracing)
+        notifier = Notifier(consumer, producer, wishes, settings, status, tracing)
         consumer.subscribe([settings.topic("events")], listener=notifier)
         status.stall_s = STALL_S
         running = asyncio.create_task(notifier.run(stop))
@@ -90,18 +95,19 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
 
 
 class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
-    """One member of the group: takes records, sends their alerts, commits them.
+    """One member of the group: takes records, tells the alerts that are due, commits.
 
-    An offset is committed only when the alerts of its record, and of all before it, are
-    acknowledged. At a rebalance the batch at hand is finished and committed first; a batch that
-    came too late for that is read again by another member and gives the same alerts.
+    An offset is committed only when the windows of its record, and of all before it, are closed,
+    and their alerts are acknowledged. At a rebalance the batch at hand is finished and committed
+    first; what is open then is read again by whoever takes the partition over, and gives the same
+    alerts.
     """
 
     def __init__(
         self,
         consumer: AIOKafkaConsumer,
         producer: AIOKafkaProducer,
-        preferences: Preferences,
+        wishes: Followed,
         settings: Settings,
         status: Status,
         tracing: Tracing = OFF,
@@ -110,98 +116,178 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._tracing = tracing
         self._traced = Traced(tracing)
         self._producer = producer
-        self._preferences = preferences
+        self._wishes = wishes
         self._alerts = settings.topic("alerts")
-        self._max_age_ms = settings.alert_age_s * 1000
+        self._times = times_of(settings)
         self._status = status
         self._batch = asyncio.Lock()
+        self._taking_up = TakingUp(consumer, wishes, self._times, 1)
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._committed: dict[TopicPartition, int] = {}
         self._lag: Lag[TopicPartition] = Lag(
             settings.topic_prefix, lambda part: consumer.highwater(part)
         )
+        self._sharing_out = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes batch after batch until `stop` is set. Raises what Kafka does not recover from."""
         while not stop.is_set():
-            records = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
+            records: Mapping[TopicPartition, list[ConsumerRecord]] = {}
+            if self._waiting < _MOST_WAITING:
+                records = await self._consumer.getmany(
+                    timeout_ms=self._wait_ms(), max_records=_MOST_RECORDS
+                )
+            else:
+                await asyncio.sleep(self._wait_ms() / 1000)
             for part, taken in records.items():
                 self._lag.begins(part, taken[0].offset)
             self._lag.measure(self._consumer.assignment())
-            if records:
-                # No await stands between the records and the lock: a rebalance waits for it.
-                async with self._batch:
-                    await self._notify(records)
-            elif await self._caught_up():
-                self._status.progressed()
+            # No await stands between the records and the lock: a rebalance waits for it.
+            async with self._batch:
+                await self._turn(records)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Waits until the batch at hand is committed; its partitions may then go to others."""
         self._status.ready = False
         async with self._batch:
-            pass
+            self._sharing_out = True
+            self._partitions.clear()
+            self._committed.clear()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """It takes work from now on; with more members than partitions, it may have none."""
         log.info("reads partitions %s", sorted(each.partition for each in assigned) or "none")
+        self._taking_up.share = max(1, len(assigned))
+        self._sharing_out = False
         self._status.progressed()
         self._status.ready = True
 
-    async def _notify(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
-        # Switched off means off from then on: what was set before these records is known first.
-        await self._preferences.current()
+    @property
+    def _waiting(self) -> int:
+        return sum(each.waiting for each in self._partitions.values())
+
+    def _wait_ms(self) -> int:
+        """How long to wait for records: until the next window closes."""
+        due = min((each.due for each in self._partitions.values() if each.due), default=None)
+        if due is None:
+            return _POLL_MS
+        # Never at once: what is due waits for the records before it, and those for the event loop.
+        return max(_LEAST_MS, min(_POLL_MS, due - now_ms()))
+
+    async def _turn(self, records: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        """Takes records, tells what is due, and commits.
+
+        Nothing while the group is shared out anew: what was open is known no more, and a commit now
+        would pass it over.
+        """
+        if self._sharing_out:
+            for part, taken in records.items():
+                with contextlib.suppress(IllegalStateError):
+                    self._consumer.seek(part, taken[0].offset)
+            return
+        if records:
+            # Switched off means off from then on: what was set before these records is known first.
+            await self._wishes.current()
+        alerts: list[Alert] = []
+        self._traced.read(record for taken in records.values() for record in taken)
+        for part, taken in records.items():
+            alerts += await self._take(part, taken)
+        alerts += await self._settle()
+        metrics.NOTIFIER_WAITING.set(self._waiting)
+        await self._tell(alerts)
+        await self._commit()
+
+    async def _take(self, part: TopicPartition, records: list[ConsumerRecord]) -> list[Alert]:
+        partition = self._partitions.get(part)
+        if partition is None:
+            try:
+                partition, again = await self._taking_up.begin(part, records[0])
+            except IllegalStateError:  # taken away meanwhile
+                return []
+            except KafkaError as error:
+                log.warning("partition %d is not taken up yet: %s", part.partition, error)
+                self._consumer.seek(part, records[0].offset)
+                await asyncio.sleep(_AGAIN_S)
+                return []
+            self._partitions[part] = partition
+            if again:
+                return []
+        alerts: list[Alert] = []
+        let_go = partition.let_go
+        for record in records:
+            taken = partition.take(record.offset, record.timestamp, record.value, now_ms())
+            alerts += taken.alerts
+            metrics.NOTIFIER_EVENTS.inc(taken.read)
+            for reason, count in taken.dropped.items():
+                metrics.NOTIFIER_DROPPED.labels(reason).inc(count)
+            await asyncio.sleep(0)  # a record may hold many events
+        metrics.NOTIFIER_LET_GO.inc(partition.let_go - let_go)
+        if partition.committable is None:  # reading once more is progress, though none to commit
+            self._status.progressed()
+        return alerts
+
+    async def _settle(self) -> list[Alert]:
+        """The alerts that are due now, of the partitions that are read to their end; where too much
+        waits, of all."""
+        alerts: list[Alert] = []
+        caught_up = True
+        full = self._waiting >= _MOST_WAITING
+        for part in self._consumer.assignment():
+            at_end = await self._at_end(part)
+            caught_up = caught_up and at_end
+            partition = self._partitions.get(part)
+            if partition is not None and (at_end or full):
+                alerts += partition.settle(now_ms())
+        if caught_up:
+            self._status.progressed()
+        return alerts
+
+    async def _tell(self, alerts: Iterable[Alert]) -> None:
+        """Sends alerts; returns when all are acknowledged."""
         acknowledgements, acts = [], []
-        read = [record for part in records.values() for record in part]
-        self._traced.read(read)
-        for alert in _alerts_of(read, self._max_age_ms, self._preferences):
+        for alert in alerts:
             key = user_key(alert.tenant, alert.user)
             with self._traced.alert(alert):
                 sent = await self._producer.send(
                     self._alerts, ALERT.encode(alert), key=key, headers=self._tracing.headers()
                 )
             acknowledgements.append(sent)
-            acts.append(alert.at)
+            acts.append(max(alert.at, alert.last_at))
             if log.isEnabledFor(logging.DEBUG):
                 fields = about(event_id=alert.event_id, alert_id=alert.alert_id)
                 log.debug("an alert", extra=fields)
-            metrics.NOTIFIER_ALERTS.labels(alert.kind).inc()
+            if alert.withdrawn or alert.count > 1:
+                what = "withdrawn" if alert.withdrawn else "counted"
+                metrics.NOTIFIER_REVISED.labels(what).inc()
+            else:
+                metrics.NOTIFIER_ALERTS.labels(alert.kind).inc()
         await asyncio.gather(*acknowledgements)
         for at in acts:
             metrics.DELAY_SECONDS.labels("alerted").observe(max(0, now_ms() - at) / 1000)
-        offsets = {partition: part[-1].offset + 1 for partition, part in records.items()}
+
+    async def _commit(self) -> None:
+        """Commits what is settled, where it is more than before."""
+        offsets = {
+            part: offset
+            for part, partition in self._partitions.items()
+            if (offset := partition.committable) is not None and offset != self._committed.get(part)
+        }
+        if not offsets:
+            return
         try:
             await self._consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             log.info("the group was shared out anew; a batch will be read again")
             return
+        self._committed |= offsets
         metrics.COMMITTED_AT.set_to_current_time()
         self._lag.committed(offsets)
         self._status.progressed()
 
-    async def _caught_up(self) -> bool:
-        """Whether every partition has been read to its end, as Kafka last told it."""
-        ends = {each: self._consumer.highwater(each) for each in self._consumer.assignment()}
+    async def _at_end(self, part: TopicPartition) -> bool:
+        """Whether a partition has been read to its end, as Kafka last told it."""
+        end = self._consumer.highwater(part)
         try:
-            for partition, end in ends.items():
-                if end is None or await self._consumer.position(partition) < end:
-                    return False
+            return end is not None and await self._consumer.position(part) >= end
         except IllegalStateError:  # taken away meanwhile
             return False
-        return True
-
-
-def _alerts_of(
-    records: Iterable[ConsumerRecord], max_age_ms: int, preferences: Preferences
-) -> Iterable[Alert]:
-    """The alerts of records in their order; counts what was read and what gave none."""
-    for record in records:
-        events, bad = EVENT.read(record.value or b"")
-        metrics.NOTIFIER_EVENTS.inc(len(events))
-        if bad:
-            metrics.NOTIFIER_DROPPED.labels(Drop.UNREADABLE).inc(len(bad))
-        for event in events:
-            match alert_of(event, record.timestamp, max_age_ms):
-                case Drop() as reason:
-                    metrics.NOTIFIER_DROPPED.labels(reason).inc()
-                case alert if wanted(preferences.of(alert.tenant, alert.user), record.timestamp):
-                    yield alert
-                case _:
-                    metrics.NOTIFIER_DROPPED.labels(Drop.NOT_WANTED).inc()

@@ -29,6 +29,12 @@ GOOD: dict[str, Any] = {
     "post_alerts_read": {"up_to": 1_767_225_600_000},
     "export_recipient": {"address": "anna@example.com"},
     "erase_recipient": {"address": "anna@example.com"},
+    "post_webhooks": {"url": "https://crm.acme.example/hooks"},
+    "put_webhook": {
+        "url": "https://crm.acme.example/hooks",
+        "kinds": ["open"],
+        "enabled": True,
+    },
     "post_sends": {"html": HTML, "recipients": ["anna@example.com"]},
 }
 """A body of each endpoint that takes one."""

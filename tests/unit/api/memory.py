@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailwake.clickhouse import ClickHouse
 from mailwake.codec import Codec
@@ -23,17 +24,21 @@ from mailwake.contracts import (
     user_key,
 )
 from mailwake.errors import UnavailableError
+from mailwake.ids import now_ms
 from mailwake.keyring import new_keyring
 from mailwake.mutes import Mutes
 from mailwake.register import Register
 from mailwake.service import Status
 from mailwake.settings import Settings
 from mailwake.tracker import Tracker
+from mailwake.webhook import DELIVERY, WEBHOOK, Attempt, Delivery, DeliveryState
+from mailwake.webhooks import Webhooks
 from mailwake_api.bearer import Bearer, Caller, Role
 from mailwake_api.bell import Bell
 from mailwake_api.call import Parts
 from mailwake_api.commands import keys_command, new_token
 from mailwake_api.connection import Connection
+from mailwake_api.deliveries import Deliveries
 from mailwake_api.erasing import Erasing
 from mailwake_api.kept import Kept, Mails
 from mailwake_api.keys import KeyFile
@@ -95,6 +100,7 @@ class MemoryConnection(Connection):
         self.sends: list[Send] = []
         self.written: list[tuple[str, bytes, bytes | None]] = []
         self.mutes = MemoryMutes(settings, register)
+        self.courier: MemoryDeliveries | None = None
 
     async def write(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         await self._memory.current()
@@ -103,6 +109,8 @@ class MemoryConnection(Connection):
                 self.mutes.take(key, MUTE.decode(value) if value else None)
             else:
                 self.written.append((topic, key, value))
+            if topic == "webhooks.retry.now" and self.courier is not None:
+                self.courier.try_it(DELIVERY.decode(value or b""))
 
     async def publish(self, sends: Sequence[Send], displays: Sequence[Display]) -> None:
         await self._memory.current()
@@ -182,6 +190,46 @@ class MemoryErasing(Erasing):
         await self._done(erasure, {}, {})
 
 
+class MemoryWebhooks(Webhooks):
+    """Webhooks whose topic is what was written."""
+
+    def __init__(self, settings: Settings, connection: MemoryConnection) -> None:
+        super().__init__(settings)
+        self._connection = connection
+
+    async def current(self, within_s: float = 5.0) -> None:
+        await self._connection._memory.current()
+        for topic, key, value in self._connection.written:
+            if topic == "webhooks":
+                self.take(key, WEBHOOK.decode(value) if value else None)
+
+
+class MemoryDeliveries(Deliveries):
+    """Deliveries whose topic is its own memory; `answers` stands for a receiver.
+
+    Attributes:
+        sent: what the service that delivers has got.
+    """
+
+    def __init__(self, settings: Settings, connection: MemoryConnection) -> None:
+        super().__init__(settings)
+        self._connection = connection
+        self.answers: Attempt | None = Attempt(now_ms(), "delivered", 204, 12)
+        self.sent: list[Delivery] = []
+
+    def try_it(self, delivery: Delivery) -> None:
+        """What the service that delivers does."""
+        self.sent.append(delivery)
+        if self.answers is not None:
+            attempts = [*delivery.attempts, self.answers]
+            state: DeliveryState = "delivered" if self.answers.outcome == "delivered" else "failed"
+            told = replace(delivery, attempts=attempts, state=state, due_at=0, tries=1)
+            self.take(b"", told)
+
+    async def current(self, within_s: float = 5.0) -> None:
+        await self._connection._memory.current()
+
+
 class MemoryReader(Reader):
     """A ClickHouse in which nothing is stored; `away` stands for one that is."""
 
@@ -215,6 +263,9 @@ class Memory:
         self.keyring = new_keyring()
         self.keys = KeyFile(keys)
         self.erasing = MemoryErasing(self.settings, self.keyring, self.register, self.connection)
+        self.webhooks = MemoryWebhooks(self.settings, self.connection)
+        self.deliveries = MemoryDeliveries(self.settings, self.connection)
+        self.connection.courier = self.deliveries
         self.parts = Parts(
             self.settings,
             Status(ready=True),
@@ -229,6 +280,8 @@ class Memory:
             self.bell,
             self.erasing,
             self.connection.mutes,
+            self.webhooks,
+            self.deliveries,
         )
 
     def authorization(self, sub: str, role: Role = "user", tenant: str = "acme") -> dict[str, str]:

@@ -129,10 +129,11 @@ def test_what_is_done_does_not_become_undone(memory: Memory) -> None:
 def test_every_topic_that_holds_something_of_a_recipient_says_until_when() -> None:
     found = {each.topic: each.at for each in expiries(1)}
     assert found.keys() == registry().keys() - {
-        *("consent_proofs", "removals", "erasures", "policies", "preferences")
+        *("consent_proofs", "removals", "erasures", "policies", "preferences", "webhooks")
     }
     assert found["displays"] == 1 + 2 * DAY_MS  # compacted
     assert found["hits"] == 1 + 14 * DAY_MS  # 7 days, and the segment that it is in
+    assert found["webhook_deliveries"] == 1 + 8 * DAY_MS  # nothing in it is overwritten
     assert found["hits.unmatched"] == 1 + 37 * DAY_MS
     assert list(found.values()) == sorted(found.values())
 

@@ -23,11 +23,12 @@ from aiokafka.errors import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from mailwake.contracts import HIT, Hit
 from mailwake.errors import UnavailableError
-from mailwake.ids import HitStream, new_message_id, partitioner
+from mailwake.ids import HitStream, new_message_id, now_ms, partitioner
 from mailwake.settings import Settings, read_settings
 from mailwake.tracing import Headers
 from mailwake_edge import publisher as publisher_module
@@ -446,3 +447,39 @@ async def test_new_partitions_come_into_use_without_a_break() -> None:
             by_message.setdefault(hit.message_id, []).append(hit.hit_id)
     assert all(numbers == sorted(numbers) for numbers in by_message.values())
     assert sum(map(len, by_message.values())) == 400
+
+
+def shown(name: str) -> float:
+    value = REGISTRY.get_sample_value(name)
+    assert value is not None
+    return value
+
+
+async def test_the_age_of_the_oldest_hit_is_told_until_kafka_has_it(tmp_path: Path) -> None:
+    kafka = Kafka()
+    kafka.away = True
+    publisher = make(kafka, tmp_path)
+    spooled = shown("mailwake_edge_spooled_total")
+    publisher.start()
+    try:
+        assert shown("mailwake_edge_oldest_seconds") == 0
+        some_time_ago, now = some(2)
+        put(publisher, [replace(some_time_ago, at=now_ms() - 90_000), replace(now, at=now_ms())])
+        assert 90 <= shown("mailwake_edge_oldest_seconds") < 190
+        kafka.away = False
+        await sent(publisher)
+        assert shown("mailwake_edge_oldest_seconds") == 0
+    finally:
+        await publisher.stop(0)
+    assert shown("mailwake_edge_spooled_total") == spooled + 2
+
+
+async def test_what_may_be_lost_is_counted_from_0_on(tmp_path: Path) -> None:
+    """A counter that appears at 1 was never 0 to Prometheus: its first loss would not be seen."""
+    publisher = make(Kafka(), tmp_path)
+    await publisher.stop(0)
+    for name, reason in [("not_kept", each) for each in publisher_module.NOT_KEPT] + [
+        ("unsafe", each) for each in ("spool_full", "spool_failed", "spool_slow")
+    ]:
+        name = f"mailwake_edge_{name}_total"
+        assert REGISTRY.get_sample_value(name, {"reason": reason}) is not None

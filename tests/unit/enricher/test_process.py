@@ -251,3 +251,18 @@ def test_a_waiting_row_is_told_without_decoding_it(values: list[Send | Hit]) -> 
         else:
             table.take("hits", HIT.encode(value))
     assert may_wait(table.rows[MESSAGE.encode()]) == (table.track().send is None)
+
+
+def test_what_is_measured_of_a_record() -> None:
+    table = Table()
+    first, second = neighbours(2)
+    early = hit(message_id=first, at=NOW - 5000)
+    assert table.take("hits", HIT.encode(early)).oldest == 0  # it waits for its send
+    joined = table.take("sends", SEND.encode(send(message_id=first)))
+    assert (joined.joined, joined.oldest, joined.revisions) == ([NOW - 5000], NOW - 5000, 0)
+    assert [event.hit_id for event in joined.told] == [early.hit_id]
+    table.take("sends", SEND.encode(send(message_id=second)))
+    hits = [hit(message_id=second, at=NOW + each) for each in (300, 100)]
+    result = table.take("hits", HIT.encode_many(hits))
+    assert result.oldest in (NOW + 100, NOW + 300)
+    assert result.joined == []

@@ -1,0 +1,261 @@
+"""From a pixel at the edge to the alert at the bell's stream, at 1,000 hits a second.
+
+Edge, enricher, notifier and API are the real services, each in its own process, on a real Kafka;
+the settle windows are 0. Every hit is the first open of another mail, by a mail program; the mails
+are of 200 users, each with a stream open. All times begin when the request was due, whether or not
+the one before it was answered by then, and end when this process has the answer, has read the
+record, or has the alert from the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from bench.edge import AGENT, await_answer, server
+from bench.row import Row
+from mailwake.contracts import ALERT, EVENT, HIT, SEND, Send
+from mailwake.errors import UnavailableError
+from mailwake.ids import new_message_id, now_ms, partitioner
+from mailwake.kafka import start_consumer, start_producer
+from mailwake.keyring import Keyring, new_keyring
+from mailwake.settings import Settings, read_settings
+from mailwake.tokens import Token
+from mailwake.topics_apply import apply_topics
+from mailwake_api.bearer import Caller
+from mailwake_api.commands import keys_command, new_token
+from mailwake_api.keys import read_keys
+from mailwake_local.kafka import LocalKafka
+from mailwake_local.ports import HOST, free_port
+
+RATE = 1_000
+"""Hits a second."""
+SECONDS = 20
+WARM = 0.2
+"""The part of the hits that is not counted."""
+USERS = 200
+CONNECTIONS = 64
+PARTITIONS = 8
+IN_RECORD = 100
+DEADLINE_S = 90.0
+SERVICES = ("edge", "enricher", "notifier", "api")
+STAGES = ("edge answered", "hit in Kafka", "event", "alert", "bell")
+AIMS_MS = {50: 100.0, 99: 500.0}
+"""Of a hundred alerts, so many ring within so long."""
+
+
+def measure() -> list[Row]:
+    """Two rows, the median and p99 beside their aims; prints those of each stage. Takes about a
+    minute."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailwake-bench-")))
+        kafka = stack.enter_context(LocalKafka(folder / "kafka"))
+        with contextlib.redirect_stdout(sys.stderr):
+            keys_command(["new", str(folder / "api-keys.json")])
+        keyring = new_keyring()
+        keyring.write(folder / "keys.json")
+        edge_port, api_port = free_port(), free_port()
+        each = {
+            name: read_settings(
+                {},
+                kafka_bootstrap=kafka.bootstrap,
+                partitions=PARTITIONS,
+                keyring=folder / "keys.json",
+                api_keys=folder / "api-keys.json",
+                edge_port=edge_port,
+                api_port=api_port,
+                ops_port=free_port(),
+                state=folder / name,
+                settle_s=0,
+                settle_doubtful_s=0,
+                log_level="warning",
+            )
+            for name in SERVICES
+        }
+        asyncio.run(apply_topics(each["edge"]))
+        for name, settings in each.items():
+            stack.enter_context(server(settings, "-m", "mailwake.cli", name))
+        for settings in each.values():
+            await_answer(settings.ops_port, "/ready")
+        bench = Bench(each["edge"], keyring)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(bench.run())
+    took = {stage: bench.took(stage) for stage in STAGES}
+    say(f"{'':<16}{'p50':>10}{'p99':>10}")
+    for stage, values in took.items():
+        say(f"{stage:<16}{percentile(values, 50):>7.1f} ms{percentile(values, 99):>7.1f} ms")
+    return [
+        Row(
+            stage=f"way: pixel to bell, p{part}",
+            figure=percentile(took["bell"], part),
+            beside=aim,
+            unit="ms",
+            beside_what="the aim, at 1,000 hits/s",
+            aim=1.0,
+            less=True,
+        )
+        for part, aim in AIMS_MS.items()
+    ]
+
+
+class Bench:
+    """Asks for the pixels, and watches topics and streams; all in one process, by one clock."""
+
+    def __init__(self, settings: Settings, keyring: Keyring) -> None:
+        self._settings = settings
+        self._mails = [new_message_id() for _ in range(RATE * SECONDS)]
+        self._requests = [_request(keyring, mail) for mail in self._mails]
+        self._due: dict[str, float] = {}
+        self._came: dict[str, dict[str, float]] = {stage: {} for stage in STAGES}
+
+    def took(self, stage: str) -> list[float]:
+        """Milliseconds of each hit to a stage, those of the beginning left out."""
+        came = self._came[stage]
+        counted = self._mails[int(len(self._mails) * WARM) :]
+        return [(came[mail] - self._due[mail]) * 1000 for mail in counted]
+
+    async def run(self) -> None:
+        """Runs all. Raises UnavailableError when not every hit rings."""
+        await self._send_mails()
+        watched = (
+            ("hits", "hit in Kafka", lambda value: (hit.message_id for hit in HIT.read(value)[0])),
+            ("events", "event", lambda value: (one.message_id for one in EVENT.read(value)[0])),
+            ("alerts", "alert", lambda value: (ALERT.decode(value).message_id,)),
+        )
+        async with contextlib.AsyncExitStack() as closing:
+            tasks = []
+            for topic, stage, mails_of in watched:
+                consumer = await start_consumer(
+                    self._settings, topic, client_id="bench", from_start=False
+                )
+                closing.push_async_callback(consumer.stop)
+                await consumer.seek_to_end()
+                tasks.append(asyncio.create_task(self._watch(consumer, stage, mails_of)))
+            opened = [asyncio.Event() for _ in range(USERS)]
+            tasks += [
+                asyncio.create_task(self._listen(number, event))
+                for number, event in enumerate(opened)
+            ]
+            await asyncio.gather(*(event.wait() for event in opened))
+            try:
+                start = time.perf_counter() + 0.5
+                async with asyncio.TaskGroup() as asking:
+                    for number in range(CONNECTIONS):
+                        asking.create_task(self._ask(start, number))
+                await self._all_rang()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _all_rang(self) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while any(len(came) < len(self._mails) for came in self._came.values()):
+            if time.monotonic() > deadline:
+                told = ", ".join(f"{len(came):,} {stage}" for stage, came in self._came.items())
+                raise UnavailableError(f"of {len(self._mails):,} hits: {told}")
+            await asyncio.sleep(0.1)
+
+    async def _send_mails(self) -> None:
+        """Makes the mails known, and waits until the enricher has them."""
+        partition_of = partitioner(PARTITIONS)
+        by_partition: dict[int, list[Send]] = {}
+        for number, mail in enumerate(self._mails):
+            send = Send(
+                message_id=mail,
+                tenant="acme",
+                user=f"u{number % USERS}",
+                sent_at=now_ms() - 3_600_000,
+                recipient_count=1,
+                mode="identified",
+                opens=True,
+                clicks=True,
+                recipients=["3" * 32],
+                links=[],
+            )
+            by_partition.setdefault(partition_of(mail.encode()), []).append(send)
+        producer = await start_producer(self._settings, client_id="bench")
+        consumer = await start_consumer(self._settings, "tracks", client_id="bench")
+        try:
+            topic = self._settings.topic("sends")
+            for partition, sends in by_partition.items():
+                for at in range(0, len(sends), IN_RECORD):
+                    value = SEND.encode_many(sends[at : at + IN_RECORD])
+                    await producer.send(topic, value, key=b"k", partition=partition)
+            await producer.flush()
+            known: set[bytes] = set()
+            async with asyncio.timeout(DEADLINE_S):
+                async for record in consumer:
+                    known.add(record.key)
+                    if len(known) == len(self._mails):
+                        break
+        finally:
+            await consumer.stop()
+            await producer.stop()
+
+    async def _ask(self, start: float, connection: int) -> None:
+        """Asks for every so manieth pixel when it is due."""
+        reader, writer = await asyncio.open_connection(HOST, self._settings.edge_port)
+        for number in range(connection, len(self._mails), CONNECTIONS):
+            mail = self._mails[number]
+            due = start + number / RATE
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            self._due[mail] = due
+            writer.write(self._requests[number])
+            head = await reader.readuntil(b"\r\n\r\n")
+            fields = (line.partition(b":") for line in head.lower().split(b"\r\n"))
+            length = next(int(value) for name, _, value in fields if name == b"content-length")
+            await reader.readexactly(length)
+            self._came["edge answered"][mail] = time.perf_counter()
+        writer.close()
+
+    async def _watch(
+        self, consumer: object, stage: str, mails_of: Callable[[bytes], Iterable[str]]
+    ) -> None:
+        came = self._came[stage]
+        async for record in consumer:  # type: ignore[attr-defined]  # aiokafka is not typed
+            now = time.perf_counter()
+            for mail in mails_of(record.value):
+                came.setdefault(mail, now)
+
+    async def _listen(self, number: int, opened: asyncio.Event) -> None:
+        key = read_keys(self._settings.api_keys)[-1]
+        token = new_token(self._settings, key, Caller("acme", f"u{number}"), 600)
+        reader, writer = await asyncio.open_connection(HOST, self._settings.api_port)
+        writer.write(
+            b"GET /v1/alerts/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n\r\n"
+            % token.encode()
+        )
+        try:
+            while line := await reader.readline():
+                if line.startswith(b"event: unread"):
+                    opened.set()
+                elif line.startswith(b'data: {"alert_id":"'):
+                    mail = msgspec.json.decode(line[6:])["message_id"]
+                    self._came["bell"].setdefault(mail, time.perf_counter())
+        finally:
+            writer.close()
+
+
+def _request(keyring: Keyring, mail: str) -> bytes:
+    token = keyring.seal(Token("open", "acme", mail, 1, "identified"))
+    return f"GET /o/{token} HTTP/1.1\r\nHost: a\r\nUser-Agent: {AGENT}\r\n\r\n".encode()
+
+
+def percentile(values: list[float], part: int) -> float:
+    """Of a hundred values, so many are no larger."""
+    return sorted(values)[min(len(values) * part // 100, len(values) - 1)]
+
+
+def say(text: str) -> None:
+    """The stages, beside the table."""
+    print(f"way: {text}", file=sys.stderr, flush=True)
