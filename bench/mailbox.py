@@ -27,7 +27,7 @@ from mailwake_api.reading import Reader
 from mailwake_local.clickhouse import LocalClickHouse
 
 MAILS, BUSY, EVENTS, USERS, RECIPIENTS = 1_000_000, 10_000, 10, 1_000, 50_000
-TIMES = 40
+TIMES = 20
 REPORT_MS, LIST_MS = 300.0, 50.0
 """The slowest of a hundred is to take no longer than the one, or the other, but five."""
 

@@ -20,7 +20,7 @@ TABLES = {
 VIEWS = {
     *("consents", "consented_events", "withheld_mails", "v_events", "v_opens", "v_clicks"),
     *("v_messages", "v_days", "v_link_performance", "v_time_to_open", "v_clients", "v_verdicts"),
-    "v_past_days",
+    *("v_past_days", "denials"),
 }
 CREATE = "CREATE TABLE IF NOT EXISTS {} (a String) ENGINE = MergeTree ORDER BY a;\n"
 

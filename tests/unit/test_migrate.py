@@ -10,7 +10,7 @@ from mailwake.errors import ConfigError
 from mailwake.migrate import missing, read_migrations, split_statements
 from mailwake.schemas import schemas_root
 
-SAFE = ("IF NOT EXISTS", "IF EXISTS", "CREATE OR REPLACE", "MODIFY")
+SAFE = ("IF NOT EXISTS", "IF EXISTS", "CREATE OR REPLACE", "MODIFY", "MATERIALIZE COLUMN")
 """What a statement says that may be run again: it asks first, or says how a thing is to be."""
 
 CREATE = "CREATE TABLE IF NOT EXISTS t (a String) ENGINE = Memory;\n"
