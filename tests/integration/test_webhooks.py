@@ -407,7 +407,7 @@ async def until_disabled(settings: Settings, hook: Webhook) -> Webhook:
     return await webhook_now(settings, hook)
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 90) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 180) -> None:
     """Until something holds that Kafka is asked for; fails when it does not in time."""
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110 (other processes make it so)

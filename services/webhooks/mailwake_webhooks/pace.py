@@ -24,6 +24,9 @@ LATEST_S = 1800.0
 """What is put off is asked for again after so long at the latest."""
 _SOONEST_S = 1.0
 _USUAL_S = 0.1
+_OVERBOOKED = 2
+"""So many are asked to come for one place: who finds none takes a later turn, and the turn that it
+had would stay empty."""
 _MEMORY = 0.25
 """How much the last attempt counts in the time that a webhook is thought to take."""
 _FORGET_S = 3600.0
@@ -96,7 +99,7 @@ class Pace:
         webhook.free_at = max(webhook.free_at, now + _SOONEST_S)
         wait = webhook.free_at - now
         if wait < LATEST_S:
-            webhook.free_at += self._takes_s(webhook) / MOST_OF_A_WEBHOOK
+            webhook.free_at += self._takes_s(webhook) / MOST_OF_A_WEBHOOK / _OVERBOOKED
         return min(wait, LATEST_S)
 
     async def _come_to(self, tenant: str, webhook: _Webhook) -> bool:
