@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Debian packages that are named like their commands
 TOOLS := chromium faketime kcat prometheus
 
-.PHONY: help run demo test lint format unit faults fuzz k8s-check bench quality lock wheel tools clean
+.PHONY: help run demo test lint format unit faults fuzz k8s-check bench soak quality lock wheel tools clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -45,6 +45,9 @@ fuzz: .venv/ready ## fuzz what strangers' bytes reach, SECONDS=600 each; writes 
 
 bench: .venv/ready ## measure each stage beside its bare counterpart; writes bench/results/latest.json
 	$(BIN)/python -m bench
+
+soak: .venv/ready ## run the system at half load, SECONDS=3600: memory and files flat? writes bench/results/soak.json
+	$(BIN)/python -m bench.soak $(or $(SECONDS),3600)
 
 quality: .venv/ready ## measure on simulated mail how often verdicts and alerts are right
 	$(BIN)/python -m bench.quality

@@ -4,7 +4,8 @@ The edge runs twice, strict (answers when the hit is on the disk) and relaxed. E
 process with the same uvicorn settings (uvloop, httptools) as the bare one and is asked by wrk over
 64 kept connections with 20,000 different tokens; the edge opens them and publishes every hit to
 real Kafka. The servers have one core to themselves, wrk and Kafka the other. They take turns;
-medians.
+medians. Where nginx is installed, its empty_gif takes turns with them: what a server in C does that
+opens no token and keeps no hit.
 """
 
 from __future__ import annotations
@@ -67,6 +68,19 @@ function request()
 end
 """
 
+NGINX = """\
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  keepalive_requests 1000000000;
+  server {{ listen {host}:{port}; location / {{ empty_gif; }} }}
+}}
+"""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -108,9 +122,13 @@ def measure() -> list[Row]:
             for each in edges.values():
                 stack.enter_context(server(each, "-m", "mailwake.cli", "edge"))
             stack.enter_context(server(settings, "-m", "bench.edge", "bare", str(ports["bare"])))
+            if shutil.which("nginx"):
+                ports["nginx"] = free_port()
+                stack.enter_context(nginx(folder, ports["nginx"]))
         for each in edges.values():
             await_answer(each.ops_port, "/ready")
-        await_answer(ports["bare"], "/")
+        for name in ports.keys() - edges.keys():
+            await_answer(ports[name], "/")
         rows = [row for kind in ("pixel", "click") for row in compare(folder, keyring, kind, ports)]
         for each in edges.values():
             check_published(each)
@@ -142,6 +160,16 @@ def compare(
         )
         for durability, aim in AIMS.items()
     ]
+    if kind == "pixel" and "nginx" in ports:
+        rows.append(
+            Row(
+                stage="nginx: empty_gif",
+                figure=statistics.median(each.rate for each in asked["nginx"]),
+                beside=statistics.median(each.rate for each in asked["bare"]),
+                unit="requests/s",
+                beside_what="the same bare function; no part of ours",
+            )
+        )
     return rows + [
         Row(
             stage=f"edge: {kind}, {durability}, p99",
@@ -209,6 +237,19 @@ def pinned(cores: list[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, port: int) -> Iterator[None]:
+    """An nginx with one worker that answers everything with its empty GIF; gone afterwards."""
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, host=HOST, port=port))
+    process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(folder / "nginx.log")])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_S)
 
 
 @contextlib.contextmanager
