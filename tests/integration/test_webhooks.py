@@ -194,7 +194,9 @@ async def test_by_default_nothing_on_this_machine_is_connected_to(
             await until_read(usual)
         assert canary.connections == 0
         found = await log_of(usual)
-        assert {each.outcome for one in found for each in one.attempts} == {"refused"}
+        outcomes = {each.outcome for one in found for each in one.attempts}
+        # The first that is given up may disable its webhook before the second is tried.
+        assert {"refused"} <= outcomes <= {"refused", "disabled"}
         assert len(found) == 2 * len(urls)
 
 
