@@ -59,6 +59,12 @@ async def start_producer(
     return producer
 
 
+FETCH_WAIT_MS = 50
+"""So long a broker may hold a group member's request for records when it has none of the partitions
+that are asked for. What lies in a consumer's buffers is not asked for; so a request may name quiet
+partitions alone, and until it comes back nothing else is fetched."""
+
+
 async def start_consumer(
     settings: Settings,
     *topics: str,
@@ -81,7 +87,7 @@ async def start_consumer(
         group_instance_id=instance,
         enable_auto_commit=False,
         auto_offset_reset="earliest" if from_start else "latest",
-        **more,
+        **({"fetch_max_wait_ms": FETCH_WAIT_MS} if group else {}) | more,
     )
     try:
         await consumer.start()

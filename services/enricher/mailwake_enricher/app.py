@@ -10,6 +10,7 @@ from faust.types import TopicT
 
 from mailwake.settings import Settings
 from mailwake_enricher.table import Tracks
+from mailwake_enricher.transport import set_transport
 
 SESSION_TIMEOUT_S = 15.0
 """How long a worker may be silent before its partitions are given to others."""
@@ -17,7 +18,7 @@ SESSION_TIMEOUT_S = 15.0
 
 def make_app(settings: Settings) -> faust.App:
     """The Faust app with our settings; it reads and creates nothing yet."""
-    return faust.App(
+    app = faust.App(
         settings.topic_prefix + "enricher",
         broker=f"kafka://{settings.kafka_bootstrap.replace(',', ';kafka://')}",
         datadir=settings.state,
@@ -41,6 +42,8 @@ def make_app(settings: Settings) -> faust.App:
         stream_wait_empty=False,
         table_standby_replicas=1,
     )
+    set_transport(app)
+    return app
 
 
 def make_table(app: faust.App, settings: Settings) -> Tracks:
