@@ -62,7 +62,8 @@ async def start_producer(
 FETCH_WAIT_MS = 50
 """So long a broker may hold a group member's request for records when it has none of the partitions
 that are asked for. What lies in a consumer's buffers is not asked for; so a request may name quiet
-partitions alone, and until it comes back nothing else is fetched."""
+partitions alone, and until it comes back nothing else is fetched
+(docs/decisions/0022-asking-again.md)."""
 
 
 async def start_consumer(
