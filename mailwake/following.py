@@ -21,6 +21,7 @@ from msgspec import Struct
 from mailwake import metrics
 from mailwake.codec import Codec, InvalidError
 from mailwake.errors import UnavailableError
+from mailwake.ids import partitioner
 from mailwake.kafka import partitions_of_topic, start_consumer, stop_client
 from mailwake.settings import Settings
 
@@ -57,10 +58,12 @@ class Follower(Generic[T]):
         neither block nor raise, and bear getting records once more."""
         self._settings = settings
         self._topic = topic
+        self._name = settings.topic(topic)
         self._codec = codec
         self._apply = apply
         self._asking: AIOKafkaConsumer | None = None
         self._applied: dict[TopicPartition, int] = {}
+        self._partition_of = partitioner(1)
         self._moved = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._told = ""
@@ -81,10 +84,10 @@ class Follower(Generic[T]):
                 await self._task
             self._task = None
 
-    @property
-    def applied(self) -> dict[int, int]:
-        """How far each partition is applied: the offset of what comes next."""
-        return {part.partition: offset for part, offset in self._applied.items()}
+    def reached(self, key: bytes) -> tuple[int, int]:
+        """The partition of a key, and how far it is applied: the offset of what comes next."""
+        partition = self._partition_of(key)
+        return partition, self._applied.get(TopicPartition(self._name, partition), 0)
 
     async def current(self, within_s: float = 5.0) -> None:
         """Returns when everything is applied that was written before this call, by anybody.
@@ -182,6 +185,7 @@ class Follower(Generic[T]):
     ) -> dict[TopicPartition, int]:
         """Begins where following ended last, or at the start; gives where the partitions end."""
         consumer.assign(partitions)
+        self._partition_of = partitioner(len(partitions))
         ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
         starts: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
         self._applied = {

@@ -106,6 +106,11 @@ class Register:
         }
         return {purpose: consent for purpose, consent in found.items() if consent is not None}
 
+    def denies(self, tenant: str, recipient_id: str, purpose: Purpose) -> bool:
+        """Whether a recipient has said no, and has not taken it back."""
+        said = self._consents.get(f"{tenant}/{recipient_id}/{purpose}".encode())
+        return said is not None and said.state == "denied"
+
     def toggles(self, tenant: str, user: str) -> Toggles:
         """What the user's next mail is to be tracked for, unless it says otherwise itself."""
         return toggles_of(self.preference(tenant, user))

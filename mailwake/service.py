@@ -18,6 +18,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import uvloop
 from prometheus_client import make_wsgi_app
 
 from mailwake.errors import ConfigError, MailwakeError
@@ -98,13 +99,10 @@ class _QuietHandler(WSGIRequestHandler):
 Work = Callable[[Settings, Status, asyncio.Event], Awaitable[None]]
 """A service's work: `(settings, status, stop)`; it returns soon after `stop` is set."""
 
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
+def run_service(name: str, work: Work) -> int:
+    """Runs a service until it is told to stop, on uvloop's event loop; gives the exit status.
 
-def run_service(name: str, work: Work, *, loop_factory: LoopFactory | None = None) -> int:
-    """Runs a service until it is told to stop; gives the exit status.
-
-    `loop_factory` makes the event loop, where it is not to be asyncio's own.
     A MailwakeError ends it with one line on stderr and the error's `exit_code`. Any other exception
     is a fault of ours: it is logged with its traceback and ends the process with 70, so that the
     orchestrator starts it again and Kafka redelivers.
@@ -116,7 +114,7 @@ def run_service(name: str, work: Work, *, loop_factory: LoopFactory | None = Non
         status = Status()
         port = serve_ops(settings, status)
         log.info("health, readiness and metrics on http://%s:%s", settings.ops_host, port)
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_stopped(settings, status, work))
     except MailwakeError as error:
         print(f"mailwake {name}: {error}", file=sys.stderr)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from mailwake.contracts import ALERT, ALERT_READS, Alert, AlertReads, Purpose, user_key
 from mailwake.following import Follower
-from mailwake.ids import now_ms, partitioner
+from mailwake.ids import now_ms
 from mailwake.metrics import API_ALERTS_KEPT, API_READERS
 from mailwake.register import Register
 from mailwake.settings import Settings
@@ -94,15 +94,13 @@ class Bell:
         items = self._feed.of(user_key(tenant, user), now_ms())
         return [item for item in items if item.stands and not self._is_denied(tenant, item)]
 
-    def since(self, tenant: str, user: str, after: Place) -> list[Item]:
-        """Those that were told, told anew or withdrawn after a place, in that order."""
+    def since(self, tenant: str, user: str, after: Place, here: Place) -> list[Item]:
+        """Those that were told, told anew or withdrawn between two places, in that order."""
         # Of a topic that is made anew the old one's alerts may stand farther on.
-        here = self.here(tenant, user).offset
-        items = self._feed.since(user_key(tenant, user), after, now_ms())
         return [
             item
-            for item in items
-            if item.offset < here
+            for item in self._feed.since(user_key(tenant, user), after, now_ms())
+            if item.offset < here.offset
             and (item.stands or item.withdrawn)
             and not self._is_denied(tenant, item)
         ]
@@ -122,14 +120,11 @@ class Bell:
 
     def here(self, tenant: str, user: str) -> Place:
         """The place that the user's alerts have come to."""
-        applied = self._alerts.applied
-        partition = partitioner(max(len(applied), 1))(user_key(tenant, user))
-        return Place(partition, applied.get(partition, 0))
+        return Place(*self._alerts.reached(user_key(tenant, user)))
 
-    def lost(self, tenant: str, user: str, after: Place) -> bool:
-        """Whether the user's alerts after a place cannot be told in full: some are left out, or the
-        topic has other partitions, or was made anew."""
-        here = self.here(tenant, user)
+    def lost(self, tenant: str, user: str, after: Place, here: Place) -> bool:
+        """Whether the user's alerts between two places cannot be told in full: some are left out,
+        or the topic has other partitions, or was made anew."""
         elsewhere = after.partition != here.partition or after.offset > here.offset
         return elsewhere or self._feed.missed(user_key(tenant, user), after)
 
@@ -189,8 +184,7 @@ class Bell:
         anonymous, no alert says, so that of those a denial hides nothing here."""
         if item.recipient_id is None:
             return False
-        said = self._register.consents(tenant, item.recipient_id).get(_PURPOSE[item.kind])
-        return said is not None and said.state == "denied"
+        return self._register.denies(tenant, item.recipient_id, _PURPOSE[item.kind])
 
     def _take_alert(self, key: bytes, alert: Alert | None) -> None:
         # The user is whom the alert names: a record with another key tells nobody else of it.

@@ -67,11 +67,11 @@ class Item(Struct, frozen=True, gc=False):
 
 
 _RANK = attrgetter("at", "alert_id")
-_OFFSET = attrgetter("offset")
 
 
 class _Box:
-    """The alerts of one user, and up to where some that were told are left out."""
+    """The alerts of one user, as they were told last, and up to where some that were told are left
+    out."""
 
     __slots__ = ("items", "lost")
 
@@ -126,6 +126,7 @@ class Feed:
             del box.items[oldest.alert_id]
             self.size -= 1
             box.lost = max(box.lost or oldest.told, oldest.told)
+        box.items.pop(item.alert_id, None)
         box.items[item.alert_id] = item
         self.size += known is None
         self._arrived.append((key, item.alert_id, item.offset))
@@ -144,12 +145,14 @@ class Feed:
 
     def since(self, key: bytes, after: Place, now: int) -> list[Item]:
         """A user's alerts that were told, or told anew, after a place, in that order."""
-        items = [
-            item
-            for item in self.standing(key, now)
-            if item.partition == after.partition and item.offset >= after.offset
-        ]
-        items.sort(key=_OFFSET)
+        box, items = self._boxes.get(key), []
+        for item in reversed(box.items.values()) if box else ():
+            if item.partition == after.partition:
+                if item.offset < after.offset:
+                    break
+                if item.at > now - self._keep_ms:
+                    items.append(item)
+        items.reverse()
         return items
 
     def missed(self, key: bytes, after: Place) -> bool:

@@ -7,8 +7,6 @@ import asyncio
 import contextlib
 import logging
 
-import uvloop
-
 from mailwake.errors import UnavailableError
 from mailwake.http_server import Server, configure, listen
 from mailwake.keyring import read_keyring
@@ -109,4 +107,4 @@ async def _get_ready(parts: Parts) -> None:
 def main(argv: list[str]) -> int:
     """Runs the service; gives the exit status."""
     argparse.ArgumentParser(prog="mailwake api", description=__doc__).parse_args(argv)
-    return run_service("api", work, loop_factory=uvloop.new_event_loop)
+    return run_service("api", work)

@@ -30,6 +30,9 @@ HEARTBEAT_S = 15.0
 """After so long without a word a comment is sent, so that nobody on the way hangs up."""
 LIFE_S = 600.0
 """After so long a stream ends, and its reader goes on where it stood: with a token that holds."""
+UNREAD_EVERY_S = 0.5
+"""How many are unread is counted, and told, no more often: at once, and once more when many came in
+between."""
 AT_ONCE = 10
 """So many alerts, mostly some kilobytes, are sent before it is seen whether they are taken."""
 
@@ -104,36 +107,46 @@ class _Stream(Response):
         loop = asyncio.get_running_loop()
         ends = loop.time() + LIFE_S * random.uniform(0.8, 1.2)  # noqa: S311 (so that not all end at once)
         yield b"retry: %d\n\n" % random.randint(1000, 4000)  # noqa: S311
-        told: int | None = None
+        told, tell_at, beat_at = -1, 0.0, 0.0
         while not bell.closing:
             woken.clear()
-            if bell.lost(tenant, user, self._after):
+            here = bell.here(tenant, user)
+            news: list[bytes] = []
+            if bell.lost(tenant, user, self._after, here):
                 API_RESYNCS.inc()
-                self._after = bell.here(tenant, user)
-                yield _event("resync", b"{}", self._after)
-            items = bell.since(tenant, user, self._after)[:AT_ONCE]
-            if items:
-                read = bell.read(tenant, user)
-                self._after = items[-1].told
-                API_ALERTS_STREAMED.inc(len(items))
-                yield b"".join(
-                    _event("alert", msgspec.json.encode(shown(item, read)), item.told)
-                    for item in items
-                )
+                self._after = here
+                news.append(_event("resync", b"{}", here))
+            items = bell.since(tenant, user, self._after, here)
+            read = bell.read(tenant, user)
+            for item in items[:AT_ONCE]:
+                self._after = item.told
+                API_ALERTS_STREAMED.inc()
+                news.append(_event("alert", msgspec.json.encode(shown(item, read)), item.told))
+            if len(items) > AT_ONCE:
+                yield b"".join(news)
                 continue
-            self._after = bell.here(tenant, user)  # nothing is left to be told
-            unread = bell.unread(tenant, user)
-            if unread != told:
-                told = unread
-                yield _event("unread", msgspec.json.encode(Unread(unread)), self._after)
-            left = ends - loop.time()
-            if left <= 0:
+            self._after = here  # nothing is left to be told
+            now = loop.time()
+            if now >= tell_at:
+                unread, tell_at = bell.unread(tenant, user), now + UNREAD_EVERY_S
+                if unread != told:
+                    told = unread
+                    news.append(_event("unread", msgspec.json.encode(Unread(unread)), here))
+                wake_at = ends
+            else:
+                wake_at = min(ends, tell_at)
+            if not news and now >= beat_at:
+                news.append(b":\nid: %s\n\n" % str(here).encode())
+            if news:
+                beat_at = now + HEARTBEAT_S
+                yield b"".join(news)
+            if now >= ends:
                 return
+            waking = loop.call_at(min(wake_at, beat_at), woken.set)
             try:
-                async with asyncio.timeout(min(left, HEARTBEAT_S)):
-                    await woken.wait()
-            except TimeoutError:
-                yield b":\nid: %s\n\n" % str(self._after).encode()
+                await woken.wait()
+            finally:
+                waking.cancel()
 
 
 def _event(name: str, data: bytes, place: Place) -> bytes:

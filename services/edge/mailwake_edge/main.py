@@ -8,7 +8,6 @@ import gc
 import logging
 from functools import partial
 
-import uvloop
 from aiokafka import AIOKafkaProducer
 
 from mailwake.http_server import configure, listen
@@ -91,4 +90,4 @@ async def connect(settings: Settings) -> AIOKafkaProducer:
 def main(argv: list[str]) -> int:
     """Runs the service; gives the exit status."""
     argparse.ArgumentParser(prog="mailwake edge", description=__doc__).parse_args(argv)
-    return run_service("edge", work, loop_factory=uvloop.new_event_loop)
+    return run_service("edge", work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterable, Mapping
 
 from aiokafka import (
@@ -48,6 +49,7 @@ _LEAST_MS = 2
 _MOST_RECORDS = 200
 _MOST_WAITING = 100_000
 _AGAIN_S = 1.0
+_COMMIT_EVERY_S = 0.2
 
 log = logging.getLogger("mailwake.notifier")
 
@@ -66,7 +68,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     """
     await require_topics(settings, "events", "alerts", "preferences", "mutes")
     async with contextlib.AsyncExitStack() as closing:
-        producer = await start_producer(settings, client_id="mailwake-notifier")
+        producer = await start_producer(settings, client_id="mailwake-notifier", linger_ms=0)
         closing.push_async_callback(stop_client, producer)
         consumer = await start_consumer(
             settings,
@@ -98,9 +100,10 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     """One member of the group: takes records, tells the alerts that are due, commits.
 
     An offset is committed only when the windows of its record, and of all before it, are closed,
-    and their alerts are acknowledged. At a rebalance the batch at hand is finished and committed
-    first; what is open then is read again by whoever takes the partition over, and gives the same
-    alerts.
+    and their alerts are acknowledged; a few times a second, so what a notifier told in the moment
+    before it is killed is told once more, under the same ids. At a rebalance the batch at hand is
+    finished and committed first; what is open then is read again by whoever takes the partition
+    over, and gives the same alerts.
     """
 
     def __init__(
@@ -127,6 +130,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         self._lag: Lag[TopicPartition] = Lag(
             settings.topic_prefix, lambda part: consumer.highwater(part)
         )
+        self._commit_at = 0.0
         self._sharing_out = True
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -145,11 +149,14 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             # No await stands between the records and the lock: a rebalance waits for it.
             async with self._batch:
                 await self._turn(records)
+        async with self._batch:
+            await self._commit()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Waits until the batch at hand is committed; its partitions may then go to others."""
         self._status.ready = False
         async with self._batch:
+            await self._commit()
             self._sharing_out = True
             self._partitions.clear()
             self._committed.clear()
@@ -195,7 +202,8 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         alerts += await self._settle()
         metrics.NOTIFIER_WAITING.set(self._waiting)
         await self._tell(alerts)
-        await self._commit()
+        if time.monotonic() >= self._commit_at:
+            await self._commit()
 
     async def _take(self, part: TopicPartition, records: list[ConsumerRecord]) -> list[Alert]:
         partition = self._partitions.get(part)
@@ -267,6 +275,7 @@ class Notifier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
 
     async def _commit(self) -> None:
         """Commits what is settled, where it is more than before."""
+        self._commit_at = time.monotonic() + _COMMIT_EVERY_S
         offsets = {
             part: offset
             for part, partition in self._partitions.items()

@@ -324,11 +324,10 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is n
             return None
         if webhook.disabled is not None:
             return "disabled"
-        if alert.recipient_id is not None:
-            said = self._register.consents(alert.tenant, alert.recipient_id)
-            consent = said.get(_PURPOSE[alert.kind])
-            if consent is not None and consent.state == "denied":
-                return "withheld"
+        if alert.recipient_id is not None and self._register.denies(
+            alert.tenant, alert.recipient_id, _PURPOSE[alert.kind]
+        ):
+            return "withheld"
         return None
 
     async def _settle(

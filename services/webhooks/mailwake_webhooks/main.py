@@ -7,8 +7,6 @@ import asyncio
 import contextlib
 import logging
 
-import uvloop
-
 from mailwake.errors import UnavailableError
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.keyring import read_keyring
@@ -34,7 +32,7 @@ SESSION_MS = 6_000
 def main(argv: list[str]) -> int:
     """Runs the service; gives the exit status."""
     argparse.ArgumentParser(prog="mailwake webhooks", description=__doc__).parse_args(argv)
-    return run_service("webhooks", work, loop_factory=uvloop.new_event_loop)
+    return run_service("webhooks", work)
 
 
 async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:

@@ -58,6 +58,7 @@ class Listener:
         }
         self._app = make_app(ENDPOINTS, memory.parts)
         self._pieces: asyncio.Queue[Any] = asyncio.Queue(1)
+        self._taken: list[dict[str, str]] = []
         self.gone = asyncio.Event()
 
     async def _receive(self) -> Any:
@@ -71,7 +72,7 @@ class Listener:
 
     async def take(self) -> dict[str, str]:
         """The next event; {} at the end."""
-        while True:
+        while not self._taken:
             async with asyncio.timeout(5):
                 message = await self._pieces.get()
             if message["type"] == "http.response.start":
@@ -79,10 +80,13 @@ class Listener:
                 continue
             if not message["more_body"]:
                 return {}
-            text = message["body"].decode()
-            if "event:" in text:
-                lines = text.strip().splitlines()
-                return dict(line.split(": ", 1) for line in lines)
+            blocks = message["body"].decode().split("\n\n")
+            self._taken = [
+                dict(line.split(": ", 1) for line in block.splitlines())
+                for block in blocks
+                if "event:" in block
+            ]
+        return self._taken.pop(0)
 
     async def __aenter__(self) -> Listener:
         self.task = asyncio.ensure_future(self._app(self._scope, self._receive, self._pieces.put))
@@ -322,19 +326,8 @@ async def taken(listener: Listener) -> list[dict[str, str]]:
     """All events up to the first that tells how many are unread."""
     found: list[dict[str, str]] = []
     while not found or found[-1]["event"] != "unread":
-        found += await listener_pieces(listener)
+        found.append(await listener.take())
     return found
-
-
-async def listener_pieces(listener: Listener) -> list[dict[str, str]]:
-    async with asyncio.timeout(5):
-        message = await listener._pieces.get()
-    blocks = message.get("body", b"").decode().split("\n\n")
-    return [
-        dict(line.split(": ", 1) for line in block.splitlines())
-        for block in blocks
-        if "event:" in block
-    ]
 
 
 async def test_a_reader_that_takes_nothing_is_told_to_read_again(memory: Memory) -> None:
