@@ -345,6 +345,33 @@ async def test_a_reader_that_takes_nothing_is_told_to_read_again(memory: Memory)
         assert (await ben.take())["id"] == "0-1001"
 
 
+@pytest.mark.parametrize(("every_s", "between"), [(0.0, 5), (3600.0, 0)])
+async def test_what_is_unread_is_told_no_more_often_than_is_worth_it(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, every_s: float, between: int
+) -> None:
+    monkeypatch.setattr(stream, "UNREAD_EVERY_S", every_s)
+    async with Listener(memory) as ben:
+        assert (await ben.take())["data"] == '{"unread":0}'
+        told = []
+        for number in range(5):
+            memory.bell.ring(alert(number, at=now_ms() + number))
+            told.append((await ben.take())["event"])
+            for _ in range(between // 5):
+                told.append((await ben.take())["event"])
+    assert (told.count("alert"), told.count("unread")) == (5, between)
+
+
+async def test_what_is_unread_is_told_in_the_end(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "UNREAD_EVERY_S", 0.2)
+    async with Listener(memory) as ben:
+        assert (await ben.take())["data"] == '{"unread":0}'
+        memory.bell.ring(*(alert(number, at=now_ms() + number) for number in range(5)))
+        while (told := await ben.take())["data"] != '{"unread":5}':
+            assert told["event"] in ("alert", "unread")
+
+
 async def test_a_quiet_stream_shows_that_it_lives_and_ends_in_time(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
