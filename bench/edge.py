@@ -283,7 +283,7 @@ def bare(port: int) -> None:
     import uvloop
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    start, body = PIXEL
+    start, body = PIXEL.messages
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(start)

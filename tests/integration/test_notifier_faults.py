@@ -1,4 +1,4 @@
-"""The notifier is killed again and again under load, and shared out anew: the alerts equal the ledger.
+"""The notifier is killed again and again under load, and shared out anew: alerts equal the ledger.
 
 Events come at a steady pace, revisions among them: what was a person's turns out a scanner's,
 within its settle window and after it. What subscribers must have in the end is worked out on its

@@ -1,16 +1,47 @@
-"""What the edge answers: the pixel, the redirect and the two pages, as ASGI messages made once.
-
-An answer is the pair of messages that ASGI sends: the start (status, headers) and the body. They
-are shared between requests and never changed.
-"""
+"""What the edge answers: the pixel, the redirect and the pages, made once and never changed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 Message = dict[str, Any]
-Answer = tuple[Message, Message]
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Answer:
+    """An answer in the two forms it is sent in: ASGI's messages, and the bytes on the wire."""
+
+    __slots__ = ("_fields", "_line", "body", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+        self._line = _LINES[status]
+        self._fields = fields(headers)
+
+    @property
+    def messages(self) -> tuple[Message, Message]:
+        """The start and the body, as ASGI has them (HTTP and WebSocket message format, 2.3)."""
+        return (
+            {"type": "http.response.start", "status": self.status, "headers": list(self.headers)},
+            {"type": "http.response.body", "body": self.body},
+        )
+
+    def wire(self, more: bytes, *, head: bool) -> bytes:
+        """The answer as HTTP/1.1 sends it (RFC 9112, 2.1), with further lines of fields; `head`
+        leaves the body out (RFC 9110, 9.3.2)."""
+        body = b"" if head else self.body
+        return b"".join((self._line, more, self._fields, b"\r\n", body))
+
+
+def fields(headers: Headers) -> bytes:
+    """Header fields as lines (RFC 9112, 5)."""
+    return b"".join([b"%b: %b\r\n" % each for each in headers])
+
+
+_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 
 # One transparent pixel. Source: Graphics Interchange Format, Version 89a (CompuServe, 1990); the
 # numbers are its sections.
@@ -53,16 +84,10 @@ _PAGE = """\
 
 
 def _answer(status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
-    start = {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [
-            (b"content-type", content_type),
-            (b"content-length", b"%d" % len(body)),
-            *headers,
-        ],
-    }
-    return start, {"type": "http.response.body", "body": body}
+    length = b"%d" % len(body)
+    return Answer(
+        status, [(b"content-type", content_type), (b"content-length", length), *headers], body
+    )
 
 
 def _page(status: int, title: str, text: str, *headers: tuple[bytes, bytes]) -> Answer:
@@ -101,19 +126,13 @@ _REDIRECT_HEADERS = [
     _NO_STORE,
     _NO_REFERRER,
 ]
-_REDIRECT_BODY: Message = {"type": "http.response.body", "body": _REDIRECT}
 
 _VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
 def redirect(target: str) -> Answer:
     """The redirect to a target that `leads_out` allows."""
-    start = {
-        "type": "http.response.start",
-        "status": 302,
-        "headers": [(b"location", location(target)), *_REDIRECT_HEADERS],
-    }
-    return start, _REDIRECT_BODY
+    return Answer(302, [(b"location", location(target)), *_REDIRECT_HEADERS], _REDIRECT)
 
 
 def leads_out(target: str) -> bool:

@@ -110,19 +110,19 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request (ASGI 3)."""
-        kind = _KINDS.get(scope["path"][:3]) if scope["type"] == "http" else None
-        if kind is None:
+        if scope["type"] != "http" or not scope["path"].startswith(QUICK):
             await self._rest(scope, receive, send)
             return
-        method = scope["method"]
-        (start, body), safe = self._answer(kind, method, scope)
+        answer, safe = self.answer(scope)
         if safe is not None:
             await safe
+        start, body = answer.messages
         await send(start)
-        await send(NO_BODY if method == "HEAD" else body)
+        await send(NO_BODY if scope["method"] == "HEAD" else body)
 
-    def _answer(self, kind: Kind, method: str, scope: Scope) -> tuple[Answer, Safe | None]:
-        """The answer, and what it has to wait for."""
+    def answer(self, scope: Scope) -> tuple[Answer, Safe | None]:
+        """The answer to a request whose path is one of `QUICK`, and what it has to wait for."""
+        kind, method = _KINDS[scope["path"][:3]], scope["method"]
         if method != "GET" and method != "HEAD":
             EDGE_REFUSED.labels(kind, "method").inc()
             return NOT_ALLOWED, None
@@ -277,7 +277,6 @@ def _yes_or_no(yes: bool) -> Response:
 
 
 def _response(answer: Answer) -> Response:
-    start, body = answer
-    response = Response(body["body"], start["status"])
-    response.raw_headers = list(start["headers"])
+    response = Response(answer.body, answer.status)
+    response.raw_headers = list(answer.headers)
     return response

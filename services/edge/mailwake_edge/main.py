@@ -10,7 +10,7 @@ from functools import partial
 
 from aiokafka import AIOKafkaProducer
 
-from mailwake.http_server import configure, listen
+from mailwake.http_server import listen
 from mailwake.kafka import require_topics, start_producer
 from mailwake.keyring import read_keyring
 from mailwake.service import Status, run_service
@@ -21,7 +21,7 @@ from mailwake_edge.asn import AsnFile
 from mailwake_edge.client import Clients, unknown
 from mailwake_edge.publisher import Publisher
 from mailwake_edge.segments import Folder
-from mailwake_edge.server import ANSWER_DEADLINE_S, Protocol, Server
+from mailwake_edge.server import Server
 from mailwake_edge.spool import Spool
 from mailwake_edge.withdrawn import Withdrawn
 
@@ -54,11 +54,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-    server = Server(
-        configure(edge, Protocol, answer_deadline_s=ANSWER_DEADLINE_S),
-        status,
-        lambda: withdrawn.settled,
-    )
+    server = Server(edge, status, lambda: withdrawn.settled)
     host, port = listener.getsockname()[:2]
     log.info("pixels and links on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     publisher.start()

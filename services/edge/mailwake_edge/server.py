@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
+from typing import Protocol as Interface
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from mailwake import http_server
+from mailwake.http_server import configure
 from mailwake.service import Status
-from mailwake_edge.app import QUICK, Safe
+from mailwake_edge.answers import Answer, fields
+from mailwake_edge.app import QUICK, Edge, Safe
+
+log = logging.getLogger("mailwake.edge")
 
 MAX_REQUEST_BYTES = 64 * 1024
 """Most bytes of one request; our longest address has about 11 KiB."""
@@ -25,110 +29,98 @@ ANSWER_DEADLINE_S = 5
 """At the end, answers under way have so long."""
 
 
+class Answers(Interface):
+    """What answers pixels and links: the edge's application."""
+
+    def answer(self, scope: Any) -> tuple[Answer, Safe | None]:
+        """The answer to a request (an ASGI scope), and what it has to wait for."""
+
+
 class Turn(ServerState):
-    """uvicorn's shared state, with the requests that wait to be answered in one go."""
+    """uvicorn's shared state, with the requests that wait to be answered in one go.
 
-    def __init__(self) -> None:
+    uvicorn reads requests and looks after connections; answers are written as they are, without the
+    coroutine and the two messages that ASGI has for each.
+    """
+
+    def __init__(self, app: Answers) -> None:
         super().__init__()
-        self._due: list[tuple[RequestResponseCycle, Any]] = []
-        self._held: dict[Safe, list[_Answering]] = {}
-        self._new: list[Safe] = []
+        self.app = app
+        self._due: list[RequestResponseCycle] = []
+        self._defaults: list[tuple[bytes, bytes]] = []
+        self._more = b""
 
-    def add(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def add(self, cycle: RequestResponseCycle) -> None:
         """Has a request answered in the next turn of the event loop."""
         if not self._due:
             asyncio.get_running_loop().call_soon(self._answer)
-        self._due.append((cycle, app))
+        self._due.append(cycle)
 
     def forget(self, cycle: RequestResponseCycle) -> None:
         """Leaves a request of this turn unanswered."""
-        self._due = [each for each in self._due if each[0] is not cycle]
+        self._due = [each for each in self._due if each is not cycle]
 
     def _answer(self) -> None:
         due, self._due = self._due, []
-        for cycle, app in due:
-            whole = cycle.transport = _Whole(cycle.transport)
-            self._go_on((cycle.run_asgi(app), cycle, whole))
-        while self._new:
-            safe = self._new.pop()
+        waiting: dict[Safe, list[_Answered]] = {}
+        for cycle in due:
+            try:
+                answer, safe = self.app.answer(cycle.scope)
+            except Exception:
+                log.exception("a request could not be answered")
+                self._start(cycle.send_500_response())
+                continue
+            if safe is None:
+                self._write(cycle, answer)
+            else:
+                waiting.setdefault(safe, []).append((cycle, answer))
+        for safe, answered in waiting.items():
             try:
                 safe.make()
             finally:
                 if safe.done():
-                    self._release(safe)
+                    self._release(answered)
                 else:
-                    safe.add_done_callback(self._release)
+                    safe.add_done_callback(partial(self._release, answered))
 
-    def _go_on(self, answering: _Answering) -> None:
-        """Runs an answer up to its end, or to what it waits for."""
-        coroutine, cycle, whole = answering
-        try:
-            waits_for = coroutine.send(None)
-        except StopIteration:
-            whole.flush()
+    def _release(self, answered: list[_Answered], _: object = None) -> None:
+        for cycle, answer in answered:
+            self._write(cycle, answer)
+
+    def _write(self, cycle: RequestResponseCycle, answer: Answer) -> None:
+        """Writes an answer, as `RequestResponseCycle.send` does with the messages of one."""
+        if cycle.disconnected:
             return
-        if isinstance(waits_for, Safe):
-            waits_for._asyncio_future_blocking = False  # as a task does with what it waits for
-            held = self._held.get(waits_for)
-            if held is None:
-                held = self._held[waits_for] = []
-                self._new.append(waits_for)
-            held.append(answering)
+        if cycle.flow.write_paused:
+            self._start(self._write_later(cycle, answer))
             return
-        whole.flush()
-        cycle.transport = whole.transport
-        # The client does not read what it is sent.
-        task = asyncio.ensure_future(_go_on(coroutine, waits_for))
+        if cycle.default_headers is not self._defaults:  # uvicorn renews them with the time
+            self._defaults = cycle.default_headers
+            self._more = fields(self._defaults)
+        more = self._more if cycle.keep_alive else self._more + b"connection: close\r\n"
+        cycle.transport.write(answer.wire(more, head=cycle.scope["method"] == "HEAD"))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        cycle.on_response = _nothing  # else it and its connection would hold each other
+
+    async def _write_later(self, cycle: RequestResponseCycle, answer: Answer) -> None:
+        """Writes an answer when the client reads what it is sent."""
+        await cycle.flow.drain()
+        self._write(cycle, answer)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def _release(self, safe: Any) -> None:
-        """Answers those that waited for this."""
-        for answering in self._held.pop(safe):
-            self._go_on(answering)
+
+def _nothing() -> None:
+    pass
 
 
-class _Whole(asyncio.Transport):
-    """A transport for one answer: head and body leave in one write instead of two."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
-        self.parts: list[bytes] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.parts.append(bytes(data))
-
-    def flush(self) -> None:
-        parts, self.parts = self.parts, []
-        if parts:
-            self.transport.write(b"".join(parts))
-
-    def close(self) -> None:
-        self.flush()
-        self.transport.close()
-
-    def is_closing(self) -> bool:
-        return self.transport.is_closing()
-
-
-@types.coroutine
-def _go_on(answering: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that ran up to where it waits for something."""
-    while True:
-        try:
-            came = yield waits_for
-        except BaseException as error:
-            go_on = partial(answering.throw, error)
-        else:
-            go_on = partial(answering.send, came)
-        try:
-            waits_for = go_on()
-        except StopIteration:
-            return
-
-
-_Answering = tuple[Coroutine[Any, Any, None], RequestResponseCycle, _Whole]
-"""An answer under way: its coroutine, its request, and what it has written."""
+_Answered = tuple[RequestResponseCycle, Answer]
 
 
 class Protocol(HttpToolsProtocol):
@@ -139,7 +131,7 @@ class Protocol(HttpToolsProtocol):
     in or go on for ever.
 
     Pixels and links wait for nothing but their hits, so those that came in one turn of the event
-    loop are answered one after the other, which is what tasks would do for a tenth more time.
+    loop are answered one after the other (`Turn`).
     """
 
     _held_bytes = 0
@@ -158,8 +150,10 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # Should uvicorn come to call this otherwise, requests have tasks again and nothing breaks.
-        if cycle.scope["path"].startswith(QUICK) and isinstance(self.server_state, Turn):
-            self.server_state.add(cycle, app)
+        turn = self.server_state
+        path = cycle.scope["path"]
+        if isinstance(turn, Turn) and app is turn.app and path.startswith(QUICK):
+            turn.add(cycle)
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -194,9 +188,9 @@ class Server(http_server.Server):
     waited for.
     """
 
-    def __init__(self, config: uvicorn.Config, status: Status, settled: Callable[[], bool]) -> None:
-        super().__init__(config)
-        self.server_state = Turn()
+    def __init__(self, app: Edge, status: Status, settled: Callable[[], bool]) -> None:
+        super().__init__(configure(app, Protocol, answer_deadline_s=ANSWER_DEADLINE_S))
+        self.server_state = Turn(app)
         self._status = status
         self._settled = settled
 

@@ -24,7 +24,7 @@ from mailwake_edge.answers import (
 
 
 def headers(answer: Answer) -> dict[bytes, bytes]:
-    listed = answer[0]["headers"]
+    listed = answer.headers
     assert len(dict(listed)) == len(listed), "a header stands twice"
     return dict(listed)
 
@@ -54,7 +54,7 @@ def test_the_pixel_is_one_transparent_pixel() -> None:
 
 
 def test_the_pixel_is_not_kept_by_anyone() -> None:
-    assert PIXEL[0]["status"] == 200
+    assert PIXEL.status == 200
     assert headers(PIXEL) == {
         b"content-type": b"image/gif",
         b"content-length": b"43",
@@ -64,7 +64,7 @@ def test_the_pixel_is_not_kept_by_anyone() -> None:
 
 @pytest.mark.parametrize("answer", [PIXEL, NO_LINK, NOT_FOUND, NOT_ALLOWED, redirect("http://a/")])
 def test_every_answer_is_whole_and_sets_no_cookie(answer: Answer) -> None:
-    start, body = answer
+    start, body = answer.messages
     assert start["type"] == "http.response.start"
     assert body["type"] == "http.response.body"
     assert int(headers(answer)[b"content-length"]) == len(body["body"])
@@ -81,7 +81,7 @@ def test_a_page_can_be_read_by_anyone_and_loads_nothing(answer: Answer) -> None:
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             seen.setdefault(tag, []).append(dict(attrs))
 
-    Reader().feed(answer[1]["body"].decode())
+    Reader().feed(answer.body.decode())
     assert seen["html"] == [{"lang": "en"}]
     assert len(seen["title"]) == len(seen["h1"]) == len(seen["main"]) == 1
     assert not {"script", "style", "link", "img", "iframe", "a"} & set(seen)
@@ -92,7 +92,7 @@ def test_a_page_can_be_read_by_anyone_and_loads_nothing(answer: Answer) -> None:
 def test_a_redirect_leads_to_the_very_target_and_names_no_referrer() -> None:
     target = "https://example.com/a%20b/?q=1&r=%C3%BC;x='\"<>[]{}|\\^`#frag"
     answer = redirect(target)
-    assert answer[0]["status"] == 302
+    assert answer.status == 302
     assert headers(answer)[b"location"] == target.encode()
     assert headers(answer)[b"referrer-policy"] == b"no-referrer"
     assert headers(answer)[b"cache-control"] == b"no-store"
@@ -124,6 +124,17 @@ def test_no_target_gives_anything_but_itself(rest: str) -> None:
     assert all(0x21 <= byte <= 0x7E for byte in value)
     assert unquote(value.decode()) == unquote(target)
     assert urlsplit(value.decode()).hostname == "example.com"
+
+
+@given(st.text(), st.booleans())
+def test_on_the_wire_an_answer_is_what_its_messages_say(rest: str, head: bool) -> None:
+    answer = redirect(f"https://example.com/{rest}")
+    start, body = answer.messages
+    status_line, *lines = answer.wire(b"date: now\r\n", head=head).split(b"\r\n")
+    assert status_line == b"HTTP/1.1 302 Found"
+    assert lines[-2:] == [b"", b"" if head else body["body"]]
+    told = [tuple(line.split(b": ", 1)) for line in lines[:-2]]
+    assert told == [(b"date", b"now"), *start["headers"]]
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E)))

@@ -116,7 +116,7 @@ async def test_a_pixel_gives_the_pixel_and_a_hit(edge: Asked) -> None:
             (b"x-purpose", b"preview"),
         ],
     )
-    assert answer.messages == list(PIXEL)
+    assert answer.messages == list(PIXEL.messages)
     assert edge.hits == [
         Hit(
             hit_id=f"{edge.stream.name}{1:016x}",
@@ -178,7 +178,7 @@ async def test_anonymous_hits_hold_no_trace_of_the_reader(edge: Asked) -> None:
             (b"sec-purpose", b"prefetch"),
         ],
     )
-    assert answer.messages == list(PIXEL)
+    assert answer.messages == list(PIXEL.messages)
     (hit,) = edge.hits
     assert (hit.network, hit.agent, hit.referer, hit.asn) == ("", "", "", 0)
     assert hit.purpose == "prefetch"
@@ -257,7 +257,7 @@ def withheld(kind: str, reason: str) -> float:
 
 async def test_a_query_behind_a_token_changes_nothing(edge: Asked) -> None:
     """Mail programs and gateways add such."""
-    assert (await edge("/o/" + KEYRING.seal(OPEN), query=b"a=b")).messages == list(PIXEL)
+    assert (await edge("/o/" + KEYRING.seal(OPEN), query=b"a=b")).messages == list(PIXEL.messages)
     answer = await edge("/c/" + KEYRING.seal(CLICK), query=b"url=https://evil.example/")
     assert answer.headers[b"location"] == TARGET.encode()
     assert len(edge.hits) == 2
@@ -295,11 +295,11 @@ async def test_a_wrong_token_is_answered_and_counted(edge: Asked, text: str, rea
     before = [counted("refused", kind=kind, reason=reason) for kind in ("open", "click")]
     pixel = await edge("/o/" + text)
     link = await edge("/c/" + text)
-    assert pixel.messages == list(PIXEL)
-    assert link.messages == list(NO_LINK)
+    assert pixel.messages == list(PIXEL.messages)
+    assert link.messages == list(NO_LINK.messages)
     assert b"location" not in link.headers
-    assert (await edge("/o/" + text, method="HEAD")).messages == [PIXEL[0], NO_BODY]
-    assert (await edge("/c/" + text, method="HEAD")).messages == [NO_LINK[0], NO_BODY]
+    assert (await edge("/o/" + text, method="HEAD")).messages == [PIXEL.messages[0], NO_BODY]
+    assert (await edge("/c/" + text, method="HEAD")).messages == [NO_LINK.messages[0], NO_BODY]
     assert not edge.hits
     after = [counted("refused", kind=kind, reason=reason) for kind in ("open", "click")]
     assert after == [count + 2 for count in before]
@@ -307,8 +307,8 @@ async def test_a_wrong_token_is_answered_and_counted(edge: Asked, text: str, rea
 
 async def test_the_token_of_a_pixel_is_no_link_nor_the_other_way_round(edge: Asked) -> None:
     before = counted("refused", kind="open", reason="wrong_kind")
-    assert (await edge("/o/" + KEYRING.seal(CLICK))).messages == list(PIXEL)
-    assert (await edge("/c/" + KEYRING.seal(OPEN))).messages == list(NO_LINK)
+    assert (await edge("/o/" + KEYRING.seal(CLICK))).messages == list(PIXEL.messages)
+    assert (await edge("/c/" + KEYRING.seal(OPEN))).messages == list(NO_LINK.messages)
     assert not edge.hits
     assert counted("refused", kind="open", reason="wrong_kind") == before + 1
 
@@ -319,7 +319,7 @@ async def test_a_sealed_target_that_is_not_of_the_web_leads_nowhere(
 ) -> None:
     before = counted("refused", kind="click", reason="target")
     token = Token("click", "acme", MESSAGE, 1, "identified", 0, target)
-    assert (await edge("/c/" + KEYRING.seal(token))).messages == list(NO_LINK)
+    assert (await edge("/c/" + KEYRING.seal(token))).messages == list(NO_LINK.messages)
     assert not edge.hits
     assert counted("refused", kind="click", reason="target") == before + 1
 
@@ -333,8 +333,8 @@ async def test_at_the_address_of_another_tenant_nothing_comes_of_a_token(
     foreign = [(b"host", host)]
     opened = await edge("/o/" + KEYRING.seal(OPEN), headers=foreign)
     clicked = await edge("/c/" + KEYRING.seal(CLICK), headers=foreign)
-    assert opened.messages == list(PIXEL)
-    assert clicked.messages == list(NO_LINK)
+    assert opened.messages == list(PIXEL.messages)
+    assert clicked.messages == list(NO_LINK.messages)
     assert not edge.hits
     for kind, count in before.items():
         assert counted("refused", kind=kind, reason="domain") == count + 1
@@ -361,7 +361,7 @@ async def test_the_longest_target_is_led_to(edge: Asked) -> None:
 @pytest.mark.parametrize("kind", ["o", "c"])
 async def test_other_methods_are_refused(edge: Asked, method: str, kind: str) -> None:
     answer = await edge(f"/{kind}/{KEYRING.seal(OPEN)}", method=method)
-    assert answer.messages == list(NOT_ALLOWED)
+    assert answer.messages == list(NOT_ALLOWED.messages)
     assert answer.headers[b"allow"] == b"GET, HEAD"
     assert not edge.hits
 
@@ -404,7 +404,7 @@ async def test_no_text_leads_anywhere_but_to_a_sealed_target() -> None:
         if text in sealed:
             assert (answer.status, answer.headers[b"location"]) == (302, sealed[text])
         else:
-            assert answer.messages == list(NO_LINK)
+            assert answer.messages == list(NO_LINK.messages)
 
     check()
 
@@ -434,14 +434,14 @@ async def test_the_rest_is_for_the_load_balancer(edge: Asked) -> None:
 @pytest.mark.parametrize("path", ["/", "/o", "/c", "/x/abc", "/O/abc", "//o/abc", "/metrics", ""])
 async def test_nothing_else_is_there(edge: Asked, path: str) -> None:
     answer = await edge(path)
-    assert (answer.status, answer.body) == (404, NOT_FOUND[1]["body"])
-    assert answer.headers == dict(NOT_FOUND[0]["headers"])
+    assert (answer.status, answer.body) == (404, NOT_FOUND.body)
+    assert answer.headers == dict(NOT_FOUND.headers)
     assert not edge.hits
 
 
 async def test_the_rest_too_takes_no_other_method(edge: Asked) -> None:
     answer = await edge("/ready", method="POST")
-    assert (answer.status, answer.body) == (405, NOT_ALLOWED[1]["body"])
+    assert (answer.status, answer.body) == (405, NOT_ALLOWED.body)
 
 
 async def test_a_hit_has_its_line_in_the_log_where_all_is_told(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mailwake.http_server import configure
+from mailwake_edge.answers import Answer
 from mailwake_edge.app import Safe
 from mailwake_edge.server import MAX_REQUEST_BYTES, REQUEST_DEADLINE_S, Protocol, Turn
 
@@ -40,22 +41,30 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the path."""
-    body = scope["path"].encode()
-    headers = [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+class Echo:
+    """Answers with the path: as ASGI does, and at once where it is asked so."""
+
+    safe: Safe | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        for message in self.answer(scope)[0].messages:
+            await send(message)
+
+    def answer(self, scope: Any) -> tuple[Answer, Safe | None]:
+        body = scope["path"].encode()
+        return Answer(200, [(b"content-length", b"%d" % len(body))], body), self.safe
 
 
-async def broken(scope: Any, receive: Any, send: Any) -> None:
-    raise RuntimeError("broken")
+class Broken(Echo):
+    def answer(self, scope: Any) -> tuple[Answer, Safe | None]:
+        raise RuntimeError("broken")
 
 
-def connect(app: Any = echo, turn: Turn | None = None) -> tuple[Protocol, Wire]:
-    config = configure(app, Protocol, answer_deadline_s=1)
+def connect(turn: Turn | None = None) -> tuple[Protocol, Wire]:
+    turn = turn or Turn(Echo())
+    config = configure(turn.app, Protocol, answer_deadline_s=1)
     config.load()
-    protocol, wire = Protocol(config, turn or Turn(), {}), Wire()
+    protocol, wire = Protocol(config, turn, {}), Wire()
     protocol.connection_made(wire)
     return protocol, wire
 
@@ -89,27 +98,45 @@ async def test_requests_of_one_packet_are_answered_in_their_order() -> None:
     assert [body.decode() for body in bodies] == paths
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_a_quick_answer_is_the_one_that_uvicorn_gives(
+    method: str, version: str, connection: str
+) -> None:
+    """But for the path, which the other server takes its own way with."""
+    said = []
+    for path in ("/o/abc", "/r/abc"):
+        protocol, wire = connect()
+        head = f"{method} {path} HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n"
+        protocol.data_received(head.encode())
+        await turns(10)
+        fields, _, body = wire.written.replace(path.encode(), b"").partition(b"\r\n\r\n")
+        said.append((sorted(fields.split(b"\r\n")), body, wire.closed))
+        assert protocol.cycle.response_complete
+    assert said[0] == said[1]
+
+
 async def test_a_fault_of_the_application_is_a_500_for_that_request_alone() -> None:
-    turn = Turn()
-    bad, bad_wire = connect(broken, turn)
-    good, good_wire = connect(echo, turn)
+    bad, bad_wire = connect(Turn(Broken()))
+    good, good_wire = connect()
     bad.data_received(request("/o/a"))
     good.data_received(request("/o/b"))
-    await turns()
+    await turns(5)
     assert b" 500 " in bad_wire.written
     assert good_wire.written.endswith(b"/o/b")
 
 
 async def test_a_client_that_does_not_read_is_waited_for() -> None:
     """What waits goes on as a task: answers come when the client reads again."""
-    turn = Turn()
-    slow, wire = connect(echo, turn)
+    turn = Turn(Echo())
+    slow, wire = connect(turn)
     slow.pause_writing()
     slow.data_received(request("/o/slow"))
     await turns()
     assert not wire.written
     assert len(turn.tasks) == 1
-    other, other_wire = connect(echo, turn)
+    other, other_wire = connect(turn)
     other.data_received(request("/o/other"))
     await turns()
     assert other_wire.written.endswith(b"/o/other")
@@ -120,29 +147,37 @@ async def test_a_client_that_does_not_read_is_waited_for() -> None:
 
 
 async def test_answers_that_wait_for_their_hits_go_out_together() -> None:
-    safe = Safe(lambda: None)
-
-    async def waits(scope: Any, receive: Any, send: Any) -> None:
-        await safe
-        await echo(scope, receive, send)
-
-    turn = Turn()
+    app = Echo()
+    app.safe = Safe(lambda: None)
+    turn = Turn(app)
     wires = []
     for number in range(3):
-        protocol, wire = connect(waits, turn)
+        protocol, wire = connect(turn)
         protocol.data_received(request(f"/o/{number}"))
         wires.append(wire)
     await turns(10)
     assert not any(wire.written for wire in wires)
     assert not turn.tasks
-    safe.set_result(None)
+    app.safe.set_result(None)
     await turns()
     assert [wire.written[-4:] for wire in wires] == [b"/o/0", b"/o/1", b"/o/2"]
 
 
+async def test_who_left_before_the_hit_was_safe_is_written_nothing() -> None:
+    app = Echo()
+    app.safe = Safe(lambda: None)
+    protocol, wire = connect(Turn(app))
+    protocol.data_received(request("/o/a"))
+    await turns()
+    protocol.connection_lost(None)
+    app.safe.set_result(None)
+    await turns()
+    assert not wire.written
+
+
 async def test_a_client_that_leaves_while_it_is_waited_for_leaves_nothing() -> None:
-    turn = Turn()
-    slow, _ = connect(echo, turn)
+    turn = Turn(Echo())
+    slow, _ = connect(turn)
     slow.pause_writing()
     slow.data_received(request("/o/slow"))
     await turns()
@@ -153,16 +188,14 @@ async def test_a_client_that_leaves_while_it_is_waited_for_leaves_nothing() -> N
 
 
 async def test_the_end_can_break_off_what_waits() -> None:
-    """Twice, for uvicorn takes the first for a fault and wants to answer with a 500."""
-    turn = Turn()
-    slow, _ = connect(echo, turn)
+    turn = Turn(Echo())
+    slow, _ = connect(turn)
     slow.pause_writing()
     slow.data_received(request("/o/slow"))
     await turns()
     (task,) = turn.tasks
-    for _ in range(2):
-        task.cancel()
-        await turns(10)
+    task.cancel()
+    await turns(10)
     assert not turn.tasks
 
 
