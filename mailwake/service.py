@@ -21,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 from mailwake.errors import ConfigError, MailwakeError
+from mailwake.kafka_security import client_arguments, denied
 from mailwake.logs import set_up_logs
 from mailwake.settings import Settings, read_settings
 
@@ -105,14 +106,17 @@ def run_service(name: str, work: Work, *, loop_factory: LoopFactory | None = Non
     """Runs a service until it is told to stop; gives the exit status.
 
     `loop_factory` makes the event loop, where it is not to be asyncio's own.
-    A MailwakeError ends it with one line on stderr and the error's `exit_code`. Any other exception
-    is a fault of ours: it is logged with its traceback and ends the process with 70, so that the
-    orchestrator starts it again and Kafka redelivers.
+    A MailwakeError ends it with one line on stderr and the error's `exit_code`, and so does a right
+    in Kafka that is missing or was taken away (`mailwake.kafka_security.denied`). Any other
+    exception is a fault of ours: it is logged with its traceback and ends the process with 70, so
+    that the orchestrator starts it again and Kafka redelivers.
     """
     log = logging.getLogger(f"mailwake.{name}")
+    settings = Settings()
     try:
         settings = read_settings()
         set_up_logs(settings, name)
+        client_arguments(settings)  # a file that cannot be used is told at once
         status = Status()
         port = serve_ops(settings, status)
         log.info("health, readiness and metrics on http://%s:%s", settings.ops_host, port)
@@ -121,9 +125,13 @@ def run_service(name: str, work: Work, *, loop_factory: LoopFactory | None = Non
     except MailwakeError as error:
         print(f"mailwake {name}: {error}", file=sys.stderr)
         return error.exit_code
-    except Exception:
-        log.exception("ended by an unexpected error")
-        return 70
+    except Exception as error:
+        told = denied(settings, error)
+        if told is None:
+            log.exception("ended by an unexpected error")
+            return 70
+        print(f"mailwake {name}: {told}", file=sys.stderr)
+        return told.exit_code
     return 0
 
 
