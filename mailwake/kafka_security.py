@@ -116,7 +116,7 @@ async def why_away(settings: Settings, error: Exception) -> UnavailableError:
             error = reason
     return UnavailableError(
         f"Kafka does not answer at {address} ({error or type(error).__name__}); start it, or set "
-        "KAFKA_BOOTSTRAP to where it answers"
+        "KAFKA_BOOTSTRAP to where it answers, and KAFKA_SECURITY to how"
     )
 
 
@@ -130,7 +130,7 @@ def _refusal(settings: Settings, reason: Exception) -> str | None:
                 "user in Kafka"
             )
         if isinstance(each, UnsupportedSaslMechanismError):
-            return f"does not know {settings.kafka_mechanism}; put right KAFKA_MECHANISM ({each})"
+            return f"does not know {settings.kafka_mechanism}; put right KAFKA_MECHANISM"
         if isinstance(each, ssl.SSLCertVerificationError):
             by = f"KAFKA_CA {settings.kafka_ca}" if settings.kafka_ca else "the system's (KAFKA_CA)"
             return (
