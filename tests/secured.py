@@ -46,7 +46,7 @@ _ACL = (
 Acl = tuple[int, str, int, str, str, int, int]
 
 
-class _Created(Response):
+class _Created(Response):  # type: ignore[misc]
     API_KEY, API_VERSION = 30, 1
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
@@ -54,12 +54,12 @@ class _Created(Response):
     )
 
 
-class _Create_v1(RequestStruct):
+class _Create_v1(RequestStruct):  # type: ignore[misc]
     API_KEY, API_VERSION, RESPONSE_TYPE = 30, 1, _Created
     SCHEMA = Schema(("creations", Array(*_ACL)))
 
 
-class _Deleted(Response):
+class _Deleted(Response):  # type: ignore[misc]
     API_KEY, API_VERSION = 31, 1
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
@@ -74,12 +74,12 @@ class _Deleted(Response):
     )
 
 
-class _Delete_v1(RequestStruct):
+class _Delete_v1(RequestStruct):  # type: ignore[misc]
     API_KEY, API_VERSION, RESPONSE_TYPE = 31, 1, _Deleted
     SCHEMA = Schema(("filters", Array(*_ACL)))
 
 
-class CreateAcls(Request[_Create_v1]):
+class CreateAcls(Request[_Create_v1]):  # type: ignore[misc]
     """Gives rights."""
 
     API_KEY = 30
@@ -91,7 +91,7 @@ class CreateAcls(Request[_Create_v1]):
         return kind(self._acls)
 
 
-class DeleteAcls(Request[_Delete_v1]):
+class DeleteAcls(Request[_Delete_v1]):  # type: ignore[misc]
     """Takes rights away."""
 
     API_KEY = 31

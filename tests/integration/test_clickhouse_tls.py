@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_all_calls_go_over_tls(settings: Settings) -> None:
         rows = [[n] for n in range(3)]
         store.execute("CREATE TABLE wide (n UInt32, s String) ENGINE = MergeTree ORDER BY n")
         many = 20_000
-        columns = [list(range(many)), ["ä" * 20] * many]
+        columns: list[list[Any]] = [list(range(many)), ["ä" * 20] * many]
         assert store.insert("wide", ("n", "s"), columns, token="one") == many
         assert store.query("SELECT count(), uniq(s) FROM wide") == [(many, 1)]
         assert store.query("SELECT n FROM wide ORDER BY n LIMIT 3") == [tuple(row) for row in rows]
@@ -116,7 +117,8 @@ def test_without_tls_it_does_not_answer(settings: Settings) -> None:
 def test_a_file_that_cannot_be_read_ends_a_service(
     settings: Settings, kafka: str, tmp_path: Path, field: str, told: str
 ) -> None:
-    wrong = replace(settings, kafka_bootstrap=kafka, **{field: Path("/no/such")})
+    changed: dict[str, Any] = {field: Path("/no/such")}
+    wrong = replace(settings, kafka_bootstrap=kafka, **changed)
     with pytest.raises(ConfigError) as caught:
         secured_url(wrong)
     assert told in str(caught.value)

@@ -286,7 +286,7 @@ async def test_who_is_not_let_in_ends_with_one_line(
 
     other, _ = make_certificate(tmp_path_factory.mktemp("other"))
     named = {"edge": secured.password_file("mailwake-edge"), "other": other}
-    more = {
+    more: dict[str, Any] = {
         field: named.get(value, Path(value) if value and value.startswith("/") else value)
         for field, value in changed.items()
     }
