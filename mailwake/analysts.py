@@ -17,9 +17,10 @@ from pathlib import Path
 
 import msgspec
 
-from mailwake.clickhouse import ClickHouse, ClickHouseError, identifier
+from mailwake.clickhouse import ClickHouse, ClickHouseError, identifier, secured_url
 from mailwake.contracts import Tenant
 from mailwake.errors import ConfigError
+from mailwake.secretfile import read_secret
 from mailwake.settings import read_settings
 
 VIEWS = "v_"
@@ -186,7 +187,7 @@ def analysts_command(argv: list[str]) -> int:
             told.add_argument("--tenant", required=True, help="whose mails the analyst sees")
             told.add_argument("--password-file", type=Path, metavar="FILE", help="its first line")
     given = parser.parse_args(argv)
-    clickhouse = ClickHouse(read_settings().clickhouse_url)
+    clickhouse = ClickHouse(secured_url(read_settings()))
     try:
         if given.command == "remove":
             remove(clickhouse, given.name)
@@ -194,7 +195,7 @@ def analysts_command(argv: list[str]) -> int:
             return 0
         password = secrets.token_urlsafe(24)
         if given.password_file is not None:
-            password = _first_line(given.password_file)
+            password = read_secret(given.password_file, what="password")
         add(clickhouse, given.name, given.tenant, password)
     finally:
         clickhouse.close()
@@ -202,11 +203,3 @@ def analysts_command(argv: list[str]) -> int:
     if given.password_file is None:
         print(f"password, told once: {password}")
     return 0
-
-
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text().partition("\n")[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise ConfigError(f"{path}: cannot read the password: {why}") from None

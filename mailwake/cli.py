@@ -45,6 +45,8 @@ COMMANDS = (
     Command(
         "topics", "mailwake.topics_apply:topics_command", "create the topics in Kafka", "kafka"
     ),
+    Command("acls", "mailwake.rights:acls_command", "who may do what in Kafka", "kafka"),
+    Command("grants", "mailwake.grants:grants_command", "who may do what in ClickHouse"),
     Command("migrate", "mailwake.migrate:migrate_command", "create the tables", "clickhouse"),
     Command("analysts", "mailwake.analysts:analysts_command", "who reads ClickHouse", "clickhouse"),
     Command(

@@ -8,10 +8,11 @@ middle of a packet), so after any error it is closed and the next call connects 
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from clickhouse_driver import Client
 from clickhouse_driver.errors import (
@@ -23,7 +24,9 @@ from clickhouse_driver.errors import (
 )
 from clickhouse_driver.util.helpers import parse_url
 
-from mailwake.errors import ConfigError, MailwakeError, UnavailableError
+from mailwake.errors import ConfigError, DeniedError, MailwakeError, UnavailableError
+from mailwake.secretfile import read_secret
+from mailwake.settings import Settings
 
 # The driver logs a traceback for each connection it cannot make; the error says it in one line.
 logging.getLogger("clickhouse_driver").setLevel(logging.ERROR)
@@ -56,7 +59,11 @@ _BAD_DATA_CODES = frozenset(
 _HINTS = {
     ErrorCodes.UNKNOWN_TABLE: "`mailwake migrate` creates the tables",
     ErrorCodes.UNKNOWN_DATABASE: "`mailwake migrate` creates the database",
-    516: "set user and password in CLICKHOUSE_URL",  # AUTHENTICATION_FAILED
+    # AUTHENTICATION_FAILED
+    516: "put right the user in CLICKHOUSE_URL and the password there or in "
+    "CLICKHOUSE_PASSWORD_FILE",
+    # ACCESS_DENIED
+    497: "`mailwake grants render` prints what each service needs",
 }
 
 _NOT_SENDABLE = (TypeMismatchError, LogicalError, UnicodeError, TypeError, ValueError)
@@ -208,11 +215,45 @@ class ClickHouse:
             return BadDataError(ErrorCodes.TYPE_MISMATCH, _first_line(str(error)))
         if isinstance(error, (Error, OSError, EOFError)):
             why = str(getattr(error, "message", None) or error) or type(error).__name__
+            if "CERTIFICATE_VERIFY_FAILED" in why:
+                return DeniedError(
+                    f"ClickHouse at {self.address} shows a certificate that is not vouched for "
+                    f"({_first_line(why)}); name the certificates that signed it in CLICKHOUSE_CA, "
+                    "and ClickHouse by the name that stands in it"
+                )
             return UnavailableError(
                 f"ClickHouse does not answer at {self.address} ({_first_line(why)}); start it, or "
                 "set CLICKHOUSE_URL to where its native protocol answers"
             )
         return None
+
+
+def secured_url(settings: Settings) -> str:
+    """CLICKHOUSE_URL with the password and the certificates that stand in files, for `ClickHouse`.
+
+    The files are looked at in each call. Raises ConfigError for one that cannot be used.
+    """
+    parts = urlsplit(settings.clickhouse_url)
+    if settings.clickhouse_password_file is not None:
+        what = "password of ClickHouse's user (CLICKHOUSE_PASSWORD_FILE)"
+        password = quote(read_secret(settings.clickhouse_password_file, what=what), safe="")
+        host = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{parts.username or 'default'}:{password}@{host}")
+    if settings.clickhouse_ca is not None:
+        if parts.scheme != "clickhouses":
+            raise ConfigError(
+                "CLICKHOUSE_CA wants TLS: a CLICKHOUSE_URL that begins clickhouses://"
+            )
+        try:
+            ssl.create_default_context(cafile=str(settings.clickhouse_ca))
+        except OSError as error:  # an SSLError is one too
+            why = getattr(error, "reason", None) or error.strerror
+            raise ConfigError(
+                f"CLICKHOUSE_CA {settings.clickhouse_ca} must hold certificates (PEM): {why}"
+            ) from None
+        given = f"ca_certs={quote(str(settings.clickhouse_ca))}"
+        parts = parts._replace(query=f"{parts.query}&{given}" if parts.query else given)
+    return urlunsplit(parts)
 
 
 def identifier(name: str) -> str:

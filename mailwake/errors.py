@@ -26,3 +26,7 @@ class UnavailableError(MailwakeError):
     """A part that is needed (Kafka, ClickHouse, a port, a download) cannot be had now."""
 
     exit_code = 3
+
+
+class DeniedError(UnavailableError):
+    """Kafka or ClickHouse answers, and refuses: a password, a certificate or a right is wrong."""

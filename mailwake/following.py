@@ -20,9 +20,10 @@ from msgspec import Struct
 
 from mailwake import metrics
 from mailwake.codec import Codec, InvalidError
-from mailwake.errors import UnavailableError
+from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.ids import partitioner
 from mailwake.kafka import partitions_of_topic, start_consumer, stop_client
+from mailwake.kafka_security import denied
 from mailwake.settings import Settings
 
 log = logging.getLogger("mailwake.following")
@@ -126,10 +127,11 @@ class Follower(Generic[T]):
         while True:
             try:
                 await self._follow()
-            except (KafkaError, UnavailableError) as error:
-                if str(error) != self._told:
-                    log.warning("%s is not followed now: %s", self._topic, error)
-                self._told = str(error)
+            except (KafkaError, MailwakeError) as error:
+                told = str(denied(self._settings, error) or error)
+                if told != self._told:
+                    log.warning("%s is not followed now: %s", self._topic, told)
+                self._told = told
             except Exception:
                 log.exception("following %s ended unexpectedly; it begins anew", self._topic)
             await asyncio.sleep(_AGAIN_S)

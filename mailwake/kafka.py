@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
 
-from mailwake.errors import UnavailableError
+from mailwake.errors import DeniedError, UnavailableError
+from mailwake.kafka_security import client_arguments, denied, why_away
 from mailwake.settings import Settings
 
 log = logging.getLogger("mailwake.kafka")
@@ -36,10 +38,10 @@ async def start_producer(
     `send()` waits while the open batch of a partition is full, so bound what is in flight.
     aiokafka's lz4 is the high-compression kind (level 9): `compression="zstd"` took a quarter of
     its time for a record of a hundred events and made it a third smaller.
-    Raises UnavailableError when Kafka does not answer.
+    Raises UnavailableError when Kafka does not answer, or refuses us (DeniedError).
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap,
+        **client_arguments(settings),
         client_id=client_id,
         enable_idempotence=True,
         acks="all",
@@ -53,8 +55,7 @@ async def start_producer(
         await producer.start()
     except BaseException as error:  # also when cancelled: what was opened is closed
         await producer.stop()
-        if isinstance(error, KafkaConnectionError):
-            raise _away(settings, error) from None
+        await _tell(settings, error)
         raise
     return producer
 
@@ -82,7 +83,7 @@ async def start_consumer(
     """
     consumer = AIOKafkaConsumer(
         *(settings.topic(topic) for topic in topics),
-        bootstrap_servers=settings.kafka_bootstrap,
+        **client_arguments(settings),
         client_id=client_id,
         group_id=settings.topic_prefix + group if group else None,
         group_instance_id=instance,
@@ -94,23 +95,19 @@ async def start_consumer(
         await consumer.start()
     except BaseException as error:  # also when cancelled: what was opened is closed
         await consumer.stop()
-        if isinstance(error, KafkaConnectionError):
-            raise _away(settings, error) from None
+        await _tell(settings, error)
         raise
     return consumer
 
 
 async def start_admin(settings: Settings) -> AIOKafkaAdminClient:
     """A started admin client. Raises UnavailableError when Kafka does not answer."""
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap, client_id="mailwake-admin"
-    )
+    admin = AIOKafkaAdminClient(**client_arguments(settings), client_id="mailwake-admin")
     try:
         await admin.start()
     except BaseException as error:  # also when cancelled: what was opened is closed
         await admin.close()
-        if isinstance(error, KafkaConnectionError):
-            raise _away(settings, error) from None
+        await _tell(settings, error)
         raise
     return admin
 
@@ -136,8 +133,8 @@ async def write(
                 await producer.send(settings.topic(topic), value, key=key) for key, value in records
             ]
             await asyncio.gather(*sent)
-    except (KafkaError, TimeoutError):
-        raise UnavailableError(
+    except (KafkaError, TimeoutError) as error:
+        raise denied(settings, error, settings.topic(topic)) or UnavailableError(
             f"Kafka at {settings.kafka_bootstrap} did not take what was written to {topic}; try "
             "again when it answers"
         ) from None
@@ -158,15 +155,35 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer, within_s: flo
 
 
 async def require_topics(settings: Settings, *names: str) -> None:
-    """Raises UnavailableError when Kafka lacks one of the topics (names without the prefix)."""
+    """Raises UnavailableError when Kafka lacks one of the topics (names without the prefix), and
+    DeniedError when it does not show one to us."""
     admin = await start_admin(settings)
     try:
         present = await admin.list_topics()
+        missing = [topic for topic in map(settings.topic, names) if topic not in present]
+        # What may be neither read nor written is not listed. It is asked by name only of a Kafka
+        # that knows users: another might make the topic at that.
+        if missing and settings.kafka_security != "plaintext":
+            hidden = hidden_topics(await admin.describe_topics(missing))
+            if hidden:
+                raise hides(settings, *hidden)
     finally:
         await admin.close()
-    missing = [topic for topic in map(settings.topic, names) if topic not in present]
     if missing:
         raise _missing(settings, *missing)
+
+
+def hidden_topics(described: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those topics, as an admin client describes them, that Kafka does not show to us."""
+    code = TopicAuthorizationFailedError.errno
+    return [each["topic"] for each in described if each["error_code"] == code]
+
+
+def hides(settings: Settings, *topics: str) -> DeniedError:
+    """What a person is told of topics that Kafka does not show to us."""
+    told = denied(settings, TopicAuthorizationFailedError(set(topics)))
+    assert told is not None  # noqa: S101
+    return told
 
 
 async def partitions_of_topic(settings: Settings, name: str) -> list[TopicPartition]:
@@ -180,6 +197,8 @@ async def partitions_of_topic(settings: Settings, name: str) -> list[TopicPartit
         (described,) = await admin.describe_topics([topic])
     finally:
         await admin.close()
+    if hidden_topics([described]):
+        raise hides(settings, topic)
     if not described["partitions"]:
         raise _missing(settings, topic)
     return sorted(TopicPartition(topic, each["partition"]) for each in described["partitions"])
@@ -192,8 +211,10 @@ def _missing(settings: Settings, *topics: str) -> UnavailableError:
     )
 
 
-def _away(settings: Settings, error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"Kafka does not answer at {settings.kafka_bootstrap} ({error}); start it, or set "
-        "KAFKA_BOOTSTRAP to where it answers"
-    )
+async def _tell(settings: Settings, error: BaseException) -> None:
+    """Raises what a person is told of an error at the start, if it is no fault of ours."""
+    if isinstance(error, KafkaConnectionError):
+        raise await why_away(settings, error) from None
+    told = denied(settings, error)
+    if told:
+        raise told from None

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailwake.clickhouse import ClickHouse, ClickHouseError, identifier
+from mailwake.clickhouse import ClickHouse, ClickHouseError, identifier, secured_url
 from mailwake.errors import ConfigError
 from mailwake.schemas import schemas_root
 from mailwake.settings import read_settings
@@ -182,7 +182,7 @@ def migrate_command(argv: Sequence[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="say what is missing, apply nothing")
     arguments = parser.parse_args(argv)
     settings = read_settings()
-    done = migrate(settings.clickhouse_url, dry_run=arguments.dry_run)
+    done = migrate(secured_url(settings), dry_run=arguments.dry_run)
     for migration in done:
         print(f"{'would apply' if arguments.dry_run else 'applied'} {migration}")
     if not done:

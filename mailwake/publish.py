@@ -17,6 +17,7 @@ from mailwake.codec import Codec
 from mailwake.contracts import DISPLAY, SEND, Display, Hit, Send
 from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake.ids import partitioner
+from mailwake.kafka_security import denied
 from mailwake.settings import Settings
 
 BATCH = 200
@@ -67,7 +68,7 @@ async def publish(
             "fewer recipients at once"
         ) from None
     except KafkaError as error:
-        raise UnavailableError(
+        raise denied(settings, error) or UnavailableError(
             f"the sends could not be published to Kafka at {settings.kafka_bootstrap} "
             f"({type(error).__name__}); publish them again when it answers"
         ) from None

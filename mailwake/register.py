@@ -37,7 +37,9 @@ from mailwake.settings import Settings
 
 log = logging.getLogger("mailwake.register")
 
-TOPICS = ("preferences", "policies", "consents", "consent_proofs")
+FOLLOWED = ("preferences", "policies", "consents")
+"""The topics it follows."""
+TOPICS = (*FOLLOWED, "consent_proofs")
 """What the register reads and writes."""
 
 T = TypeVar("T", bound=Struct)

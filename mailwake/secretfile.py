@@ -1,4 +1,4 @@
-"""Files that hold secrets: read by their owner alone, and written whole or not at all."""
+"""Files that hold secrets: written whole or not at all, for their owner alone to read."""
 
 from __future__ import annotations
 
@@ -35,3 +35,15 @@ def write_secret_file(path: Path, data: bytes, *, what: str, instead: str | None
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot write the {what}: {error.strerror}") from None
+
+
+def read_secret(path: Path, *, what: str) -> str:
+    """The first line of a file: a password. `what` names it in an error. Raises ConfigError."""
+    try:
+        line = path.read_text("utf-8").partition("\n")[0].rstrip("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise ConfigError(f"{path}: cannot read the {what}: {why}") from None
+    if not line:
+        raise ConfigError(f"{path}: its first line must be the {what}, but is empty")
+    return line

@@ -22,6 +22,7 @@ import uvloop
 from prometheus_client import make_wsgi_app
 
 from mailwake.errors import ConfigError, MailwakeError
+from mailwake.kafka_security import client_arguments, denied
 from mailwake.logs import set_up_logs
 from mailwake.settings import Settings, read_settings
 
@@ -103,14 +104,17 @@ Work = Callable[[Settings, Status, asyncio.Event], Awaitable[None]]
 def run_service(name: str, work: Work) -> int:
     """Runs a service until it is told to stop, on uvloop's event loop; gives the exit status.
 
-    A MailwakeError ends it with one line on stderr and the error's `exit_code`. Any other exception
-    is a fault of ours: it is logged with its traceback and ends the process with 70, so that the
-    orchestrator starts it again and Kafka redelivers.
+    A MailwakeError ends it with one line on stderr and the error's `exit_code`, and so does a right
+    in Kafka that is missing or was taken away (`mailwake.kafka_security.denied`). Any other
+    exception is a fault of ours: it is logged with its traceback and ends the process with 70, so
+    that the orchestrator starts it again and Kafka redelivers.
     """
     log = logging.getLogger(f"mailwake.{name}")
+    settings = Settings()
     try:
         settings = read_settings()
         set_up_logs(settings, name)
+        client_arguments(settings)  # a file that cannot be used is told at once
         status = Status()
         port = serve_ops(settings, status)
         log.info("health, readiness and metrics on http://%s:%s", settings.ops_host, port)
@@ -119,9 +123,13 @@ def run_service(name: str, work: Work) -> int:
     except MailwakeError as error:
         print(f"mailwake {name}: {error}", file=sys.stderr)
         return error.exit_code
-    except Exception:
-        log.exception("ended by an unexpected error")
-        return 70
+    except Exception as error:
+        told = denied(settings, error)
+        if told is None:
+            log.exception("ended by an unexpected error")
+            return 70
+        print(f"mailwake {name}: {told}", file=sys.stderr)
+        return told.exit_code
     return 0
 
 

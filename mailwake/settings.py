@@ -51,11 +51,63 @@ class Settings:
     kafka_bootstrap: str = setting(
         "KAFKA_BOOTSTRAP", "127.0.0.1:9092", bootstrap, "Where Kafka answers."
     )
+    kafka_security: str = setting(
+        "KAFKA_SECURITY",
+        "plaintext",
+        one_of("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"),
+        "How Kafka is spoken to: with TLS (ssl, sasl_ssl) or without, as a user with a password "
+        "(sasl_plaintext, sasl_ssl) or not.",
+    )
+    kafka_ca: Path | None = setting(
+        "KAFKA_CA",
+        "",
+        path_or_none,
+        "The file with the certificates (PEM) that vouch for Kafka's; empty takes the system's.",
+    )
+    kafka_certificate: Path | None = setting(
+        "KAFKA_CERTIFICATE",
+        "",
+        path_or_none,
+        "The file with the certificate chain (PEM) that we show Kafka; empty shows none.",
+    )
+    kafka_key: Path | None = setting(
+        "KAFKA_KEY", "", path_or_none, "The file with the key of that certificate (PEM)."
+    )
+    kafka_mechanism: str = setting(
+        "KAFKA_MECHANISM",
+        "SCRAM-SHA-512",
+        one_of("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"),
+        "How the password is shown to Kafka.",
+    )
+    kafka_user: str = setting(
+        "KAFKA_USER", "", str.strip, "The user that this service is in Kafka, one for each service."
+    )
+    kafka_password_file: Path | None = setting(
+        "KAFKA_PASSWORD_FILE",
+        "",
+        path_or_none,
+        "The file whose first line is that user's password.",
+    )
     clickhouse_url: str = setting(
         "CLICKHOUSE_URL",
         "clickhouse://default@127.0.0.1:9000/default",
         url("clickhouse", "clickhouses"),
-        "Where ClickHouse answers its native protocol, with user, password and database.",
+        "Where ClickHouse answers its native protocol, with user and database (and password, "
+        "unless it stands in a file); clickhouses:// is with TLS.",
+    )
+    clickhouse_ca: Path | None = setting(
+        "CLICKHOUSE_CA",
+        "",
+        path_or_none,
+        "The file with the certificates (PEM) that vouch for ClickHouse's; empty takes the "
+        "usual ones.",
+    )
+    clickhouse_password_file: Path | None = setting(
+        "CLICKHOUSE_PASSWORD_FILE",
+        "",
+        path_or_none,
+        "The file whose first line is the password of ClickHouse's user; it stands above the one "
+        "in the URL.",
     )
     topic_prefix: str = setting(
         "MAILWAKE_TOPIC_PREFIX",

@@ -14,7 +14,16 @@ from mailwake.schemas import schemas_root
 from mailwake.settings import Settings
 
 _REQUIRED = ("topic", "version", "purpose", "owner", "producer", "consumers", "key", "partitions")
-_OPTIONAL = ("schema", "value", "headers", "batched", "copartitioned", "tombstone", "config")
+_OPTIONAL = (
+    "watchers",
+    "schema",
+    "value",
+    "headers",
+    "batched",
+    "copartitioned",
+    "tombstone",
+    "config",
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,9 @@ class Topic:
 
     Attributes:
         name: without the installation's prefix.
+        writers, readers: the services that write it and read it. `mailwake.rights` gives them the
+            right, and nobody else.
+        watchers: those that ask no more of it than where it ends.
         schema: the contract (schemas/json/<schema>.schema.json), None where bytes pass as they are.
         batched: a record holds one object or an array of objects of its partition.
         copartitioned: has the same number of partitions as every other such topic.
@@ -39,6 +51,9 @@ class Topic:
     batched: bool
     copartitioned: bool
     tombstone: bool
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    watchers: tuple[str, ...]
 
 
 @cache
@@ -85,6 +100,10 @@ def _read(file: Path) -> Topic:
     for name in ("version", "partitions"):
         if type(fields[name]) is not int or fields[name] < 1:
             raise ConfigError(f"{file}: {name} must be a whole number from 1")
+    for name in ("producer", "consumers", "watchers"):
+        services = fields.get(name, [])
+        if not isinstance(services, list) or not all(isinstance(each, str) for each in services):
+            raise ConfigError(f"{file}: {name} must be a list of services")
     config = fields.get("config", {})
     if not isinstance(config, dict):
         raise ConfigError(f"{file}: config must be a mapping of Kafka's topic settings")
@@ -99,4 +118,7 @@ def _read(file: Path) -> Topic:
         batched=bool(fields.get("batched", False)),
         copartitioned=bool(fields.get("copartitioned", False)),
         tombstone="tombstone" in fields,
+        writers=tuple(fields["producer"]),
+        readers=tuple(fields["consumers"]),
+        watchers=tuple(fields.get("watchers", ())),
     )

@@ -7,7 +7,7 @@ just as `mailwake topics apply` would.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -20,7 +20,7 @@ API_VERSION = "kafka.strimzi.io/v1"
 """The one that Strimzi 1.0 knows, and 0.49 is the first to."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-_CLUSTER_LABEL = "strimzi.io/cluster"
+CLUSTER_LABEL = "strimzi.io/cluster"
 
 
 def kafka_topics(
@@ -35,14 +35,19 @@ def kafka_topics(
         _kafka_topic(topic, settings, cluster)
         for topic in (registry() if topics is None else topics).values()
     ]
-    names = [each["metadata"]["name"] for each in found]
+    check_names(cluster, [each["metadata"]["name"] for each in found], "MAILWAKE_TOPIC_PREFIX")
+    return found
+
+
+def check_names(cluster: str, names: Sequence[str], prefix: str) -> None:
+    """Raises ConfigError for a name that Kubernetes does not take, or that stands there twice;
+    `prefix` is what they begin with, in words."""
     for name in (cluster, *names):
         if not _NAME.fullmatch(name) or names.count(name) > 1:
             raise ConfigError(
                 f"{name!r} cannot be the name of one resource in Kubernetes; put right the "
-                "cluster's name or MAILWAKE_TOPIC_PREFIX (lower-case letters, digits, dashes, dots)"
+                f"cluster's name or {prefix} (lower-case letters, digits, dashes, dots)"
             )
-    return found
 
 
 def render_strimzi(settings: Settings, cluster: str) -> str:
@@ -62,6 +67,6 @@ def _kafka_topic(topic: Topic, settings: Settings, cluster: str) -> dict[str, An
         "apiVersion": API_VERSION,
         "kind": "KafkaTopic",
         # What Kubernetes calls it: an underscore may not stand there.
-        "metadata": {"name": name.replace("_", "-"), "labels": {_CLUSTER_LABEL: cluster}},
+        "metadata": {"name": name.replace("_", "-"), "labels": {CLUSTER_LABEL: cluster}},
         "spec": spec | {"config": dict(topic.config)},
     }

@@ -24,6 +24,14 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("a:1,b", "host:port"),
         ("a:1,", "host:port"),
     ],
+    "KAFKA_SECURITY": [("tls", "sasl_ssl"), ("", "plaintext")],
+    "KAFKA_CA": [("~nobody-here/x", "unknown user")],
+    "KAFKA_CERTIFICATE": [("~nobody-here/x", "unknown user")],
+    "KAFKA_KEY": [("~nobody-here/x", "unknown user")],
+    "KAFKA_MECHANISM": [("scram", "SCRAM-SHA-512"), ("", "PLAIN")],
+    "KAFKA_PASSWORD_FILE": [("~nobody-here/x", "unknown user")],
+    "CLICKHOUSE_CA": [("~nobody-here/x", "unknown user")],
+    "CLICKHOUSE_PASSWORD_FILE": [("~nobody-here/x", "unknown user")],
     "CLICKHOUSE_URL": [
         ("", "clickhouse://host:port"),
         ("localhost:9000", "clickhouse://host:port"),
@@ -111,6 +119,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
 ANYTHING_GOES = {  # what they name is looked at where it is used
     "KAFKA_HOME",
     "KAFKA_JAVA",
+    "KAFKA_USER",
     "MAILWAKE_ASN_FILE",
     "MAILWAKE_RELAY_CERTIFICATE",
     "MAILWAKE_RELAY_KEY",

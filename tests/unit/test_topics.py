@@ -51,6 +51,8 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ({"partitions": True}, "partitions must be a whole number from 1"),
         ({"version": "one"}, "version must be a whole number from 1"),
         ({"version": 0}, "version must be a whole number from 1"),
+        ({"producer": "edge"}, "producer must be a list of services"),
+        ({"watchers": [1]}, "watchers must be a list of services"),
         ({"config": ["cleanup.policy"]}, "config must be a mapping of Kafka's topic settings"),
     ],
 )

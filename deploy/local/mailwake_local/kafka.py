@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -49,6 +50,7 @@ class LocalKafka:
         java: str | None = None,
         kafka_home: str | None = None,
         progress: Callable[[jars.Progress], None] | None = None,
+        security: kafka_settings.Security | None = None,
     ) -> None:
         """Names the parts; nothing is started, fetched or written yet.
 
@@ -62,6 +64,7 @@ class LocalKafka:
             kafka_home: an installed Kafka 4 (`KAFKA_HOME`), whose `libs` are used; without, the
                 pinned jars are fetched once.
             progress: told while jars are fetched.
+            security: who may come, and do what; without, everybody may do everything.
         """
         if not 0 <= port <= 65535:
             raise ConfigError(f"Kafka port {port}: a port is 1 to 65535, or 0 for a free one")
@@ -79,6 +82,7 @@ class LocalKafka:
         self._java = java
         self._kafka_home = kafka_home
         self._progress = progress
+        self._security = security
         self._port_is_ours = port == 0
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
@@ -139,6 +143,11 @@ class LocalKafka:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(deadline_s)
         self.kill()
+
+    def tool(self, name: str, *arguments: str) -> list[str]:
+        """The command that runs one of Kafka's own tools, named by its class."""
+        class_path = os.pathsep.join(map(str, self._find_jars()))
+        return [*self._command(self._find_java(), class_path), name, *arguments]
 
     def kill(self) -> None:
         """Ends the node at once (SIGKILL), as a crash would; its data stays."""
@@ -266,7 +275,10 @@ class LocalKafka:
                 env=_environment(),
                 pass_fds=[self._lock],
             )
-        while not answers(HOST, self.port):
+        tls = None
+        if self._security:
+            tls = ssl.create_default_context(cafile=str(self._security.certificate))
+        while not answers(HOST, self.port, tls=tls):
             status = self._process.poll()
             if status is not None:
                 raise UnavailableError(
@@ -291,11 +303,12 @@ class LocalKafka:
                 "does or choose another port"
             )
         self.port = self.port or free_port()
-        kafka_settings.write_server(self.data, self.port, controller_port=free_port())
+        kafka_settings.write_server(self.data, self.port, free_port(), self._security)
 
     def _format(self, command: Sequence[str], settings: str, out: IO[bytes]) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         arguments = ["format", f"--cluster-id={cluster}", f"--config={settings}", "--standalone"]
+        arguments += self._security.scram() if self._security else []
         done = subprocess.run(
             [*command, "kafka.tools.StorageTool", *arguments],
             stdout=out,
@@ -322,23 +335,33 @@ class LocalKafka:
         return f" (see {self.log})"
 
 
-def answers(host: str, port: int, timeout_s: float = 1.0) -> bool:
+def answers(
+    host: str, port: int, timeout_s: float = 1.0, tls: ssl.SSLContext | None = None
+) -> bool:
     """Whether a Kafka broker answers there: a Metadata request names at least one broker.
 
-    A TCP connection alone proves nothing, since a broker listens before it can serve.
-    Protocol: https://kafka.apache.org/protocol, request header v1, Metadata v1 for no topics.
+    A TCP connection alone proves nothing, since a broker listens before it can serve. With `tls` it
+    asks for what a broker tells before it knows who asks: the requests that it takes.
+    Protocol: https://kafka.apache.org/protocol, request header v1, Metadata v1 for no topics, or
+    ApiVersions v0.
     """
     api_key, api_version, correlation, client = 3, 1, 7, b"mailwake"
+    if tls:
+        api_key, api_version = 18, 0
     head = struct.pack(">hhih", api_key, api_version, correlation, len(client)) + client
-    request = head + struct.pack(">i", 0)
+    request = head if tls else head + struct.pack(">i", 0)
     try:
-        with socket.create_connection((host, port), timeout_s) as connection:
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(socket.create_connection((host, port), timeout_s))
+            if tls:
+                connection = stack.enter_context(tls.wrap_socket(connection, server_hostname=host))
             connection.sendall(struct.pack(">i", len(request)) + request)
             with connection.makefile("rb") as reply:
-                _, got, brokers = struct.unpack(">iii", reply.read(12))
+                form = ">iih" if tls else ">iii"
+                _, got, found = struct.unpack(form, reply.read(struct.calcsize(form)))
     except (OSError, struct.error):
         return False
-    return bool(got == correlation and brokers > 0)
+    return bool(got == correlation and (found == 0 if tls else found > 0))
 
 
 def _environment() -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The settings of the local Kafka: one KRaft node on 127.0.0.1, and where it logs."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mailwake_local.ports import HOST
@@ -12,8 +14,8 @@ from mailwake_local.ports import HOST
 SERVER_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners={listener}://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners={listener}://{host}:{port}
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers={host}:{controller_port}
 log.dirs={folder}/data
@@ -33,6 +35,47 @@ log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
 num.io.threads=4
 """
+
+# Users with passwords over TLS, who may do nothing but what an ACL says. The controller's listener
+# is this machine's own, and knows no users.
+SECURE_PROPERTIES = """\
+listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=SASL_SSL
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login}
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+ssl.truststore.type=PEM
+ssl.truststore.location={certificate}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:{admin};User:ANONYMOUS
+"""
+
+
+@dataclass(frozen=True)
+class Security:
+    """A Kafka that asks who comes: TLS, SCRAM-SHA-512, and ACLs (KRaft's StandardAuthorizer).
+
+    Attributes:
+        certificate: the chain for 127.0.0.1 (PEM), which clients trust too.
+        key: its key (PEM, PKCS #8).
+        passwords: of each user; they are made when the folder is.
+        admin: the user who may do everything.
+    """
+
+    certificate: Path
+    key: Path
+    passwords: Mapping[str, str]
+    admin: str = "admin"
+
+    def scram(self) -> list[str]:
+        """The users as Kafka's formatting takes them."""
+        return [
+            f"--add-scram=SCRAM-SHA-512=[name={name},password={password}]"
+            for name, password in self.passwords.items()
+        ]
+
 
 # kafka.log holds a run each, three kept; errors also go to kafka.out, where the JVM's own stand.
 LOGGING_PROPERTIES = """\
@@ -64,16 +107,40 @@ logger.server.level=warn
 """
 
 
-def write_server(folder: Path, port: int, controller_port: int) -> None:
+def write_server(
+    folder: Path, port: int, controller_port: int, security: Security | None = None
+) -> None:
     """Writes `server.properties` for a node that keeps its data in `folder`/data.
 
     The controller's port is only between the node and itself: KRaft's single voter takes up
     whichever it is given, also when it differs from the one at formatting.
     """
     text = SERVER_PROPERTIES.format(
-        host=HOST, port=port, controller_port=controller_port, folder=_escaped(folder)
+        listener="SASL_SSL" if security else "PLAINTEXT",
+        host=HOST,
+        port=port,
+        controller_port=controller_port,
+        folder=_escaped(folder),
     )
+    if security:
+        text += _secure(folder, security)
     (folder / "server.properties").write_text(text, "ascii")
+
+
+def _secure(folder: Path, security: Security) -> str:
+    keystore = folder / "keystore.pem"
+    keystore.touch(0o600)
+    keystore.write_bytes(security.key.read_bytes() + security.certificate.read_bytes())
+    login = (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required "
+        f'username="{security.admin}" password="{security.passwords[security.admin]}";'
+    )
+    return SECURE_PROPERTIES.format(
+        login=login,
+        keystore=_escaped(keystore),
+        certificate=_escaped(security.certificate),
+        admin=security.admin,
+    )
 
 
 def write_logging(folder: Path) -> Path:

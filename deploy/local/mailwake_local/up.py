@@ -73,7 +73,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
     changes: dict[str, object] = {}
     if "KAFKA_BOOTSTRAP" not in os.environ:
         kafka = ports.take(HOST, settings.local_kafka_port, "MAILWAKE_LOCAL_KAFKA_PORT")
-        changes["kafka_bootstrap"] = f"{HOST}:{kafka}"
+        changes |= {"kafka_bootstrap": f"{HOST}:{kafka}", "kafka_security": "plaintext"}
     if "CLICKHOUSE_URL" not in os.environ:
         clickhouse = ports.take(
             HOST, settings.local_clickhouse_port, "MAILWAKE_LOCAL_CLICKHOUSE_PORT"
@@ -81,6 +81,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
         changes["clickhouse_url"] = (
             f"clickhouse://default:{home.password()}@{HOST}:{clickhouse}/default"
         )
+        changes |= {"clickhouse_ca": None, "clickhouse_password_file": None}
     changes["edge_port"] = edge = ports.take(
         settings.edge_host, settings.edge_port, "MAILWAKE_EDGE_PORT"
     )

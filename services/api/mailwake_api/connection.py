@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from mailwake.contracts import Display, Send
-from mailwake.errors import UnavailableError
+from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.kafka import require_topics, start_producer, stop_client, write
 from mailwake.publish import publish
 from mailwake.register import TOPICS, Register
@@ -107,7 +107,7 @@ class Connection:
             try:
                 await require_topics(self._settings, *TOPICS, *PUBLISHED)
                 producer = await start_producer(self._settings, client_id="mailwake-api")
-            except (UnavailableError, KafkaError) as error:
+            except (MailwakeError, KafkaError) as error:
                 if not told:
                     log.warning("nothing can be written now: %s", error)
                 told = True

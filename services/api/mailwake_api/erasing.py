@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
-from mailwake.clickhouse import ClickHouse
+from mailwake.clickhouse import ClickHouse, secured_url
 from mailwake.contracts import (
     DISPLAY,
     ERASURE,
@@ -183,7 +183,7 @@ class Erasing:
             for message_id in self._removed.by_erasure.get(erasure.erasure_id, ())
         }
         todo: set[str] = set(mails)
-        clickhouse = ClickHouse(self._settings.clickhouse_url)
+        clickhouse = ClickHouse(secured_url(self._settings))
         kept = self.kept(clickhouse, erasure.tenant, erasure.recipient_id)
         rows: dict[str, int] = {}
         try:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 
+from mailwake.clickhouse import secured_url
 from mailwake.errors import UnavailableError
 from mailwake.http_server import Server, configure, listen
 from mailwake.keyring import read_keyring
@@ -46,7 +47,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     keys = KeyFile(settings.api_keys)
     tracker = tracker_of(settings, keyring)
     listener = listen("API", settings.api_host, settings.api_port)
-    reader = Reader(settings.clickhouse_url)
+    reader = Reader(secured_url(settings))
     register = Register(settings)
     connection = Connection(settings, register)
     bell = Bell(settings, register, connection)

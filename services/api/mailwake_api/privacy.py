@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from starlette.responses import Response, StreamingResponse
 
-from mailwake.clickhouse import ClickHouse, ClickHouseError
+from mailwake.clickhouse import ClickHouse, ClickHouseError, secured_url
 from mailwake.contracts import NOBODY, Erasure, Id, Millis
 from mailwake.errors import UnavailableError
 from mailwake.ids import now_ms
@@ -143,7 +143,7 @@ async def export(call: Call) -> Response:
     receipts = [_receipt(each) for each in await erasing.of(tenant, recipient_id)]
     await erasing.loaded()
     async with AsyncExitStack() as stack:
-        clickhouse = ClickHouse(call.parts.settings.clickhouse_url)
+        clickhouse = ClickHouse(secured_url(call.parts.settings))
         stack.push_async_callback(asyncio.to_thread, clickhouse.close)
         kept = erasing.kept(clickhouse, tenant, recipient_id)
         try:

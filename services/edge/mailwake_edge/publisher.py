@@ -23,9 +23,10 @@ import msgspec
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from mailwake.contracts import HIT, Hit
-from mailwake.errors import UnavailableError
+from mailwake.errors import MailwakeError
 from mailwake.ids import now_ms, partitions_of
 from mailwake.kafka import stop_client
+from mailwake.kafka_security import denied
 from mailwake.metrics import (
     EDGE_NOT_KEPT,
     EDGE_OLDEST_SECONDS,
@@ -124,7 +125,9 @@ class Publisher:
         spool: Spool,
         tracing: Tracing = OFF,
     ) -> None:
+        self._settings = settings
         self._topic = settings.topic("hits")
+        self._complaint = ""
         self._linger_s = settings.edge_linger_ms / 1000
         self._batch = settings.edge_batch_hits
         self._most = settings.edge_queue_hits
@@ -328,15 +331,22 @@ class Publisher:
                 log.error("Kafka takes no record of %s bytes; a hit is lost", len(value))
                 break
             except Exception as error:  # whatever it is, no hit is let go for it
-                log.warning("a record was not published, trying again: %r", error)
+                self._complain(denied(self._settings, error, self._topic) or repr(error))
                 self._renew(producer)
                 await asyncio.sleep(RETRY_S)
             else:
+                self._complaint = ""
                 EDGE_PRODUCED.inc(len(hits))
                 EDGE_PRODUCE_SECONDS.observe(max(0, now_ms() - hits[0][1]) / 1000)
                 break
         self._held -= len(hits)
         self._spool.acknowledge([batch for _, _, _, batch in hits])
+
+    def _complain(self, why: object) -> None:
+        """Says why a record was not published; while it is tried again, each reason once."""
+        if str(why) != self._complaint:
+            log.warning("a record was not published, trying again: %s", why)
+        self._complaint = str(why)
 
     async def _publish_halves(self, partition: int, hits: list[_Held]) -> None:
         middle = len(hits) // 2
@@ -350,7 +360,7 @@ class Publisher:
             while self._producer is None:
                 try:
                     self._producer = await self._connect()
-                except (UnavailableError, KafkaError) as error:
+                except (MailwakeError, KafkaError) as error:
                     if str(error) != told:
                         log.warning("%s. Requests are answered, hits wait", error)
                         told = str(error)

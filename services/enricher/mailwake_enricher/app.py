@@ -10,7 +10,7 @@ from faust.types import TopicT
 
 from mailwake.settings import Settings
 from mailwake_enricher.table import Tracks
-from mailwake_enricher.transport import set_transport
+from mailwake_enricher.transport import credentials, set_transport
 
 SESSION_TIMEOUT_S = 15.0
 """How long a worker may be silent before its partitions are given to others."""
@@ -21,6 +21,7 @@ def make_app(settings: Settings) -> faust.App:
     app = faust.App(
         settings.topic_prefix + "enricher",
         broker=f"kafka://{settings.kafka_bootstrap.replace(',', ';kafka://')}",
+        broker_credentials=credentials(settings),
         datadir=settings.state,
         store="rocksdb://",
         Table=Tracks,

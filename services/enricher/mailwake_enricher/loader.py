@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from mailwake.clickhouse import ClickHouse
+from mailwake.clickhouse import ClickHouse, secured_url
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.lag import Lag
 from mailwake.metrics import COMMITTED_AT
@@ -78,7 +78,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._tables = {
             settings.topic(source.name): TableLoader(
                 source,
-                lambda: ClickHouse(settings.clickhouse_url),
+                lambda: ClickHouse(secured_url(settings)),
                 self._finish,
                 settings.loader_rows,
                 settings.loader_seconds,
@@ -89,7 +89,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._lag: Lag[TopicPartition] = Lag(
             settings.topic_prefix, lambda part: self._consumer.highwater(part)
         )
-        self._sizes = TableSizes(lambda: ClickHouse(settings.clickhouse_url))
+        self._sizes = TableSizes(lambda: ClickHouse(secured_url(settings)))
         self._consumer: AIOKafkaConsumer
         self._producer: AIOKafkaProducer
 
@@ -99,6 +99,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
         Raises UnavailableError when Kafka does not answer at the start or lacks a topic.
         """
         self._status.stall_s = STALL_S
+        secured_url(self._settings)  # a file that cannot be used is told at once
         await require_topics(self._settings, *self._topics)
         self._producer = await start_producer(self._settings, client_id="mailwake-loader")
         self._removed.follower.start()

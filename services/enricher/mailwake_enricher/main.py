@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mailwake.errors import ConfigError, UnavailableError
-from mailwake.kafka import start_admin, start_producer
+from mailwake.kafka import hidden_topics, hides, start_admin, start_producer
 from mailwake.metrics import ENRICHER_RULES
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
@@ -65,13 +65,15 @@ async def count_partitions(settings: Settings) -> int:
     admin = await start_admin(settings)
     try:
         names = [settings.topic(name) for name in _TOPICS]
-        found = {
-            topic["topic"]: len(topic["partitions"])
-            for topic in await admin.describe_topics(names)
-            if not topic["error_code"]
-        }
+        described = await admin.describe_topics(names)
     finally:
         await admin.close()
+    hidden = hidden_topics(described)
+    if hidden:
+        raise hides(settings, *hidden)
+    found = {
+        topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]
+    }
     missing = [name for name in names if name not in found]
     if missing:
         raise UnavailableError(

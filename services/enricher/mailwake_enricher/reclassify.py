@@ -18,7 +18,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 
-from mailwake.clickhouse import ClickHouse
+from mailwake.clickhouse import ClickHouse, secured_url
 from mailwake.contracts import Event
 from mailwake.errors import ConfigError
 from mailwake.ids import partitioner
@@ -119,7 +119,7 @@ class Reclassify:
         self._settings = settings
         self._rules = rules
         self._dry_run = dry_run
-        self._clickhouse = ClickHouse(settings.clickhouse_url)
+        self._clickhouse = ClickHouse(secured_url(settings))
         self._archive = Archive(self._clickhouse, choice)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from mailwake.clickhouse import ClickHouse
+from mailwake.clickhouse import ClickHouse, secured_url
 from mailwake.kafka import require_topics, start_producer, stop_client
 from mailwake.settings import Settings, read_settings
 
@@ -126,7 +126,7 @@ def alone(clickhouse: ClickHouse, today: date) -> Iterator[list[str]]:
 async def run(settings: Settings, today: date) -> Done:
     """Counts, then erases displays. Raises UnavailableError and ClickHouseError."""
     await require_topics(settings, "displays")
-    clickhouse = ClickHouse(settings.clickhouse_url)
+    clickhouse = ClickHouse(secured_url(settings))
     producer = await start_producer(settings, client_id="mailwake-retention")
     try:
         days = await asyncio.to_thread(count_days, clickhouse, today)

@@ -1,4 +1,4 @@
-"""Faust's transport, with a consumer that asks Kafka again soon.
+"""Faust's transport: how it proves who it is, and a consumer that asks Kafka again soon.
 
 Faust has a broker hold a request for records for 1.5 s when it has none of those partitions that
 are asked for. While hits lie in the consumer's buffers their partitions are not asked for, so under
@@ -13,8 +13,11 @@ from typing import Any
 import faust
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
+from faust.types.auth import CredentialsT
 
 from mailwake.kafka import FETCH_WAIT_MS
+from mailwake.kafka_security import client_arguments
+from mailwake.settings import Settings
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -38,3 +41,17 @@ class Transport(driver.Transport):
 def set_transport(app: faust.App) -> None:
     """Has an app that is not started read through it."""
     app.transport = Transport(app.conf.broker_consumer, app)
+
+
+def credentials(settings: Settings) -> CredentialsT | None:
+    """How Faust's own clients prove who they are: just as all others (`client_arguments`)."""
+    known = client_arguments(settings)
+    context = known.get("ssl_context")
+    if "sasl_mechanism" in known:
+        return faust.SASLCredentials(
+            username=known["sasl_plain_username"],
+            password=known["sasl_plain_password"],
+            mechanism=known["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None

@@ -148,7 +148,8 @@ class Enricher:
                     f"{self.table.changelog_topic_name} in Kafka, so one of them is not the other's"
                     "; name the right folder, or delete it to have it filled from Kafka"
                 )
-            raise EnricherError(f"Faust ended: {self.app.crash_reason!r}")
+            reason = self.app.crash_reason
+            raise EnricherError(f"Faust ended: {reason!r}") from reason
 
     def _start_task(self, step: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         async def guarded() -> None:

@@ -10,7 +10,7 @@ import logging
 from mailwake.errors import UnavailableError
 from mailwake.kafka import require_topics, start_consumer, start_producer, stop_client
 from mailwake.keyring import read_keyring
-from mailwake.register import TOPICS, Register
+from mailwake.register import FOLLOWED, Register
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
 from mailwake.webhook import LANES, lane_topic
@@ -45,7 +45,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     logging.getLogger("httpcore").setLevel(logging.WARNING)
     keyring = read_keyring(settings.keyring)
     lanes = map(lane_topic, LANES)
-    await require_topics(settings, "alerts", "webhooks", "webhook_deliveries", *lanes, *TOPICS)
+    await require_topics(settings, "alerts", "webhooks", "webhook_deliveries", *lanes, *FOLLOWED)
     async with contextlib.AsyncExitStack() as stack:
         poster = Poster(
             Resolver(settings.webhook_networks),

@@ -5,7 +5,7 @@ here. `python -m mailwake_local.clickhouse` runs it; `LocalClickHouse` starts th
 
 Its time zone is UTC, as a server's in a container. What it does not do: totals and extremes,
 external tables, query parameters on the server's side, query ids of the client's choice, users
-other than ``default``, ZSTD, TLS.
+other than ``default``, ZSTD.
 """
 
 from .local import LocalClickHouse

@@ -13,11 +13,12 @@ import ctypes
 import logging
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailwake.errors import MailwakeError, UnavailableError
+from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 
 if TYPE_CHECKING:
     from .server import Listener
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--die-with-parent", action="store_true", help="stop when the starting process ends (Linux)"
     )
+    parser.add_argument("--certificate", type=Path, help="chain (PEM): with it TLS is spoken")
+    parser.add_argument("--key", type=Path, help="the certificate's key (PEM)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -47,11 +50,21 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ["TZ"] = "UTC"
         from .server import Listener
 
-        asyncio.run(_run(Listener(options.data, options.host, options.port, password)))
+        tls = _tls(options.certificate, options.key) if options.certificate else None
+        asyncio.run(_run(Listener(options.data, options.host, options.port, password, tls)))
     except MailwakeError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # an SSLError is one too
+        raise ConfigError(f"{certificate}, {key}: no certificate with its key: {error}") from None
+    return context
 
 
 async def _run(listener: Listener) -> None:

@@ -36,26 +36,36 @@ class LocalClickHouse:
         password: of the user ``default``; made up when none was given.
     """
 
-    def __init__(self, data: Path, *, port: int = 0, password: str | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int = 0,
+        password: str | None = None,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
         """Names the parts; nothing is started or written yet.
 
         Args:
             data: folder for data and the log; made when missing, kept over restarts.
             port: where clients connect; 0 takes a free one at the first start, then keeps it.
             password: of the user ``default``.
+            certificate: chain and key (PEM) for 127.0.0.1; with them it speaks TLS.
         """
         if not 0 <= port <= 65535:
             raise ConfigError(f"ClickHouse port {port}: a port is 1 to 65535, or 0 for a free one")
         self.data = data.absolute()
         self.port = port
         self.password = secrets.token_urlsafe(16) if password is None else password
+        self._certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
     @property
     def url(self) -> str:
         """The address for clients, with the password; known once started."""
-        return f"clickhouse://default:{quote(self.password, safe='')}@{HOST}:{self.port}/default"
+        scheme = "clickhouses" if self._certificate else "clickhouse"
+        return f"{scheme}://default:{quote(self.password, safe='')}@{HOST}:{self.port}/default"
 
     @property
     def pid(self) -> int | None:
@@ -79,6 +89,9 @@ class LocalClickHouse:
             raise RuntimeError("this ClickHouse runs already")
         command = [sys.executable, "-m", "mailwake_local.clickhouse", "--data", str(self.data)]
         command += ["--port", str(self.port), "--host", HOST]
+        if self._certificate:
+            chain, key = self._certificate
+            command += ["--certificate", str(chain), "--key", str(key)]
         try:
             self.data.mkdir(parents=True, exist_ok=True)
             # Appended to: it may be the log of another process that has the folder.

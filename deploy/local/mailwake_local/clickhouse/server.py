@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from pathlib import Path
 
 from mailwake.errors import UnavailableError
@@ -27,8 +28,17 @@ class Listener:
         port: the port it listens on, chosen by the system when 0 was asked for.
     """
 
-    def __init__(self, data: Path, host: str, port: int, password: str) -> None:
+    def __init__(
+        self,
+        data: Path,
+        host: str,
+        port: int,
+        password: str,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """With `tls` it speaks TLS and nothing else."""
         self.port = port
+        self._tls = tls
         self._data = data
         self.host = host
         self._password = password
@@ -43,7 +53,9 @@ class Listener:
         """
         self._engine = Engine(self._data)
         try:
-            self._server = await asyncio.start_server(self._accept, self.host, self.port)
+            self._server = await asyncio.start_server(
+                self._accept, self.host, self.port, ssl=self._tls
+            )
         except OSError as error:
             self._engine.close()
             raise UnavailableError(

@@ -14,6 +14,7 @@ import logging
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from mailwake.clickhouse import secured_url
 from mailwake.errors import UnavailableError
 from mailwake.ids import partitioner
 from mailwake.kafka import (
@@ -59,7 +60,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
     keyring = read_keyring(settings.keyring)
     partition_of = partitioner(len(await partitions_of_topic(settings, "digests")))
     async with contextlib.AsyncExitStack() as closing:
-        reader = Reader(settings.clickhouse_url)
+        reader = Reader(secured_url(settings))
         closing.push_async_callback(reader.stop)
         producer = await start_producer(settings, client_id="mailwake-digest", linger_ms=0)
         closing.push_async_callback(stop_client, producer)

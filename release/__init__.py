@@ -1,0 +1,1 @@
+"""What a release is checked by, and what travels with it; run from a checkout, in no wheel."""
