@@ -213,9 +213,9 @@ class Settings:
         "MAILWAKE_RELAY_NEXT",
         "smtp://127.0.0.1:1025",
         url("smtp", "smtp+tls", "smtps"),
-        "The SMTP host that gets the mail of the relay and of Compose, with user and password if "
-        "it wants them. smtp takes STARTTLS where it is offered, smtp+tls insists on it, smtps is "
-        "TLS from the start.",
+        "The SMTP host that gets the mail of the relay, with user and password if it wants them. "
+        "smtp takes STARTTLS where it is offered, smtp+tls insists on it, smtps is TLS from the "
+        "start.",
     )
     relay_next_timeout_s: float = setting(
         "MAILWAKE_RELAY_NEXT_TIMEOUT_S",
@@ -262,6 +262,19 @@ class Settings:
         str.strip,
         "A sentence that the relay puts below a tracked mail, as a link to the recipient's "
         "withdrawal page; empty puts none.",
+    )
+    compose_relay: str = setting(
+        "MAILWAKE_COMPOSE_RELAY",
+        "smtp://mailbox@127.0.0.1:2525",
+        url("smtp", "smtp+tls", "smtps"),
+        "The relay that gets the mail of Compose, with the login that sends on behalf of users "
+        "(`mailwake users set … --on-behalf`); the schemes are those of MAILWAKE_RELAY_NEXT.",
+    )
+    compose_password: Path | None = setting(
+        "MAILWAKE_COMPOSE_PASSWORD",
+        "",
+        path_or_none,
+        "The file with the password of that login; empty where it stands in the address.",
     )
     api_host: str = setting(
         "MAILWAKE_API_HOST", "127.0.0.1", text, "The address the HTTP API listens on."

@@ -23,7 +23,11 @@ SECRETS = {
     "MAILWAKE_DIGEST_SMTP": "smtp+tls://mailwake:secret@smtp.example.com",
 }
 """Settings that hold a password, with what may stand in their Secrets."""
-ARROWS = {"CLICKHOUSE_URL": "mailwake/clickhouse", "MAILWAKE_RELAY_NEXT": "mailwake/smtp"}
+ARROWS = {
+    "CLICKHOUSE_URL": "mailwake/clickhouse",
+    "MAILWAKE_RELAY_NEXT": "mailwake/smtp",
+    "MAILWAKE_COMPOSE_RELAY": "mailwake/relay",
+}
 """Who is told where something is, may go there, and nobody else may."""
 LASTING = {"edge", "enricher", "relay"}
 """Services that keep something on a disk (MAILWAKE_STATE)."""

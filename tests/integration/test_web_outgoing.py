@@ -1,4 +1,4 @@
-"""The way out of Compose, against an SMTP host that misbehaves."""
+"""How mail is handed over, against an SMTP host that misbehaves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailwake.settings import Settings
-from mailwake_api.web.outgoing import RefusedError, hand_over
+from mailwake_api.web.outgoing import Host, RefusedError, hand_over
 from tests.smtp_host import Fault, SmtpHost
 
 MAIL = b"Subject: Hello\r\n\r\nHi\r\n"
@@ -20,12 +19,12 @@ def host() -> Iterator[SmtpHost]:
         yield host
 
 
-def settings(host: SmtpHost, scheme: str = "smtp") -> Settings:
-    return Settings(relay_next=f"{scheme}://127.0.0.1:{host.port}", relay_next_timeout_s=2)
+def reached(host: SmtpHost, scheme: str = "smtp") -> Host:
+    return Host(f"{scheme}://127.0.0.1:{host.port}", timeout_s=2)
 
 
 def test_it_arrives_as_it_was_made(host: SmtpHost) -> None:
-    assert hand_over(settings(host), "dana@acme.example", [ANNA, BEN], MAIL) == 2
+    assert hand_over(reached(host), "dana@acme.example", [ANNA, BEN], MAIL).recipients == 2
     (taken,) = host.taken
     assert (taken.sender, taken.recipients) == ("dana@acme.example", (ANNA, BEN))
     assert taken.message.rstrip() == MAIL.rstrip()
@@ -33,7 +32,7 @@ def test_it_arrives_as_it_was_made(host: SmtpHost) -> None:
 
 def test_who_is_refused_is_counted(host: SmtpHost) -> None:
     host.faults.append(Fault("rcpt", "550 nobody", only=BEN))
-    assert hand_over(settings(host), "dana@acme.example", [ANNA, BEN], MAIL) == 1
+    assert hand_over(reached(host), "dana@acme.example", [ANNA, BEN], MAIL).recipients == 1
 
 
 @pytest.mark.parametrize(
@@ -52,18 +51,18 @@ def test_what_went_wrong_is_said_without_an_address(
 ) -> None:
     host.faults.append(fault)
     with pytest.raises(RefusedError) as raised:
-        hand_over(settings(host), "dana@acme.example", [ANNA], MAIL)
+        hand_over(reached(host), "dana@acme.example", [ANNA], MAIL)
     assert told in str(raised.value)
     assert "@" not in str(raised.value)
 
 
 def test_who_insists_on_tls_sends_nothing_without(host: SmtpHost) -> None:
     with pytest.raises(RefusedError):
-        hand_over(settings(host, "smtp+tls"), "dana@acme.example", [ANNA], MAIL)
+        hand_over(reached(host, "smtp+tls"), "dana@acme.example", [ANNA], MAIL)
     assert host.taken == []
 
 
 def test_nobody_there_is_told() -> None:
-    nobody = Settings(relay_next="smtp://127.0.0.1:1", relay_next_timeout_s=1)
+    nobody = Host("smtp://127.0.0.1:1", timeout_s=1)
     with pytest.raises(RefusedError, match="does not answer"):
         hand_over(nobody, "dana@acme.example", [ANNA], MAIL)

@@ -5,6 +5,7 @@ clickhouse-password   made at the first start
 keys.json             the keys of tokens, made at the first start
 users.json            who may send through the relay: dana, made at the first start
 dana-password         her password there
+mailbox-password      that of the mailbox, whose Compose sends for users through the relay
 api-keys.json         the keys of bearer tokens, made at the first start
 run.json              how to reach the running system; only while it runs
 kafka/ clickhouse/             their data
@@ -29,6 +30,8 @@ from mailwake.errors import UnavailableError
 RELEASE_DEADLINE_S = 30.0
 TENANT, USER = "demo", "dana"
 """Who the local installation's one user is, and of which tenant."""
+MAILBOX = "mailbox"
+"""What the mailbox logs in to the relay as."""
 
 
 class Home:
@@ -41,6 +44,7 @@ class Home:
         self.password_file = self.folder / "clickhouse-password"
         self.users = self.folder / "users.json"
         self.user_password_file = self.folder / "dana-password"
+        self.mailbox_password_file = self.folder / "mailbox-password"
         self.api_keys = self.folder / "api-keys.json"
         self.mail = self.folder / "mail"
         self._run = self.folder / "run.json"
@@ -88,6 +92,10 @@ class Home:
     def user_password(self) -> str:
         """The password of the relay's user, made at the first call."""
         return _secret(self.user_password_file)
+
+    def mailbox_password(self) -> str:
+        """The password of the mailbox at the relay, made at the first call."""
+        return _secret(self.mailbox_password_file)
 
     def say_running(self, environ: Mapping[str, str], services: Mapping[str, str]) -> None:
         """Writes run.json: the settings that reach the system, and each service's ops address."""

@@ -20,7 +20,7 @@ from mailwake.settings import Settings, read_settings, to_environ
 from mailwake_local.board import Pen
 from mailwake_local.command import command
 from mailwake_local.fill import Filler
-from mailwake_local.home import TENANT, USER, Home
+from mailwake_local.home import MAILBOX, TENANT, USER, Home
 from mailwake_local.parts import HOST, Plan
 from mailwake_local.supervisor import Supervisor
 
@@ -93,7 +93,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
             new_keyring().write(home.keyring)
     if "MAILWAKE_STATE" not in os.environ:
         changes["state"] = home.folder
-    changes["relay_port"] = ports.take(
+    changes["relay_port"] = relay = ports.take(
         settings.relay_host, settings.relay_port, "MAILWAKE_RELAY_PORT"
     )
     sink = None
@@ -105,6 +105,13 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
         if not home.users.exists():
             user = ("--tenant", TENANT, "--user", USER)
             command("users", "set", str(home.users), USER, *user, told=home.user_password())
+        if "MAILWAKE_COMPOSE_RELAY" not in os.environ:
+            changes["compose_relay"] = f"smtp://{MAILBOX}@{_address(settings.relay_host, relay)}"
+            changes["compose_password"] = home.mailbox_password_file
+            if not home.mailbox_password_file.exists():
+                mailbox = ("--tenant", TENANT, "--user", MAILBOX, "--on-behalf")
+                told = home.mailbox_password()
+                command("users", "set", str(home.users), MAILBOX, *mailbox, told=told)
     if "MAILWAKE_RELAY_FOOTER" not in os.environ:
         changes["relay_footer"] = "How this message is tracked, and how to stop it"
     changes["api_port"] = api = ports.take(
@@ -132,8 +139,12 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
 
 def _url(host: str, port: int) -> str:
     """The address of a server on this machine, as one here reaches it."""
+    return f"http://{_address(host, port)}"
+
+
+def _address(host: str, port: int) -> str:
     host = HOST if host in ("0.0.0.0", "::") else host  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class Ports:

@@ -4,12 +4,16 @@
 Counts are those of the track, which follow every revision; how sure they are is said by the events.
 Names, addresses and subjects come from the displays, for the sender alone; without one (erased, or
 never kept) the mail is told without them.
+
+What a query costs ClickHouse is mostly that it is one, whatever it reads (decision 6), so a page
+asks each table once: what it has read already goes into `read_mails`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import Struct
@@ -23,22 +27,23 @@ NAMED = MAX_READERS
 """Recipients that a list names of one mail; more than so many share an anonymous one only."""
 OF_USER = "tenant = %(tenant)s AND user = %(user)s"
 BY_PERSON = f"verdict IN ({', '.join(map(repr, sorted(PERSON)))})"
+Values = dict[str, Any]
 _OF_MAILS = f"{OF_USER} AND message_id IN %(mails)s"
 
-_SENT = (
-    "SELECT message_id, toUnixTimestamp64Milli(sent_at), recipient_count, mode, opens, clicks,"
-    f" recipients, tag FROM sends FINAL WHERE {_OF_MAILS}"
+SENT = (
+    "message_id, toUnixTimestamp64Milli(sent_at), recipient_count, mode, opens, clicks, recipients,"
+    " tag"
 )
-_SHOWN = (
-    "SELECT message_id, subject, recipient_names, recipient_addresses"
-    f" FROM displays FINAL WHERE {_OF_MAILS}"
-)
-_TRACKED = (
-    "SELECT message_id, opens, machine_opens, toUnixTimestamp64Milli(first_open_at),"
+"""The columns of `sends` that a mail is told by."""
+SHOWN = "message_id, subject, recipient_names, recipient_addresses"
+"""Those of `displays`."""
+TRACKED = (
+    "message_id, opens, machine_opens, toUnixTimestamp64Milli(first_open_at),"
     " toUnixTimestamp64Milli(last_open_at), clicks, machine_clicks,"
     " toUnixTimestamp64Milli(first_click_at), toUnixTimestamp64Milli(last_click_at), forwards,"
-    f" readers_about, readers_least FROM tracks FINAL WHERE {_OF_MAILS}"
+    " readers_about, readers_least"
 )
+"""Those of `tracks`."""
 # The last revision by argMax: for a few mails of many FINAL takes four times as long.
 _SURE = (
     "SELECT message_id, kind, max(score_) FROM"
@@ -148,67 +153,97 @@ def chosen(
     return [where for _, value, where in limits if value is not None]
 
 
+@dataclass
+class Known:
+    """What was read of mails: rows by message_id, each beginning with the columns of its table.
+
+    Attributes:
+        hidden: of each mail that was sent, what may not be told.
+        scores: how sure the surest open or click is, by message_id and kind.
+    """
+
+    sent: dict[str, Row]
+    shown: dict[str, Row]
+    tracked: dict[str, Row]
+    hidden: Mapping[str, frozenset[Purpose]]
+    scores: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
 async def read_mails(
-    reader: Reader, tenant: str, user: str, message_ids: Sequence[str], most_named: int = NAMED
+    reader: Reader,
+    tenant: str,
+    user: str,
+    message_ids: Sequence[str],
+    *,
+    sent: Sequence[Row] | None = None,
+    tracked: Sequence[Row] | None = None,
 ) -> list[Mail]:
     """The user's mails with these ids, in their order; those that are not the user's are left out.
 
-    Raises Problem.
+    `sent` and `tracked` are their rows (`SENT`, `TRACKED`) where these were read already. Raises
+    Problem.
     """
     if not message_ids:
         return []
-    of: dict[str, Any] = {"tenant": tenant, "user": user, "mails": list(message_ids)}
-    shown, tracked, sure, (sent, hidden) = await asyncio.gather(
-        reader.rows(_SHOWN, **of),
-        reader.rows(_TRACKED, **of),
-        reader.rows(_SURE, **of),
-        _sent(reader, of),
+    of: Values = {"tenant": tenant, "user": user, "mails": list(message_ids)}
+    known, sure = await asyncio.gather(
+        read_known(reader, of, sent=sent, tracked=tracked), reader.rows(_SURE, **of)
     )
-    displays = {row[0]: row for row in shown}
-    tracks = {row[0]: row for row in tracked}
-    scores = {(message_id, kind): score for message_id, kind, score in sure}
-    return [
-        _mail(
-            sent[each],
-            displays.get(each),
-            tracks.get(each, (each, 0, 0, None, None, 0, 0, None, None, 0, 0, 0)),
-            (scores.get((each, "open")), scores.get((each, "click"))),
-            hidden[each],
-            most_named,
-        )
-        for each in message_ids
-        if each in sent
+    known.scores = {(message_id, kind): score for message_id, kind, score in sure}
+    return [mail_of(known, each) for each in message_ids if each in known.sent]
+
+
+async def read_known(
+    reader: Reader,
+    of: Values,
+    *,
+    links: bool = False,
+    sent: Sequence[Row] | None = None,
+    tracked: Sequence[Row] | None = None,
+) -> Known:
+    """What is known of some of a user's mails but the scores; `of` is tenant, user and mails.
+
+    With `links` the rows of sends and displays end in their links. `sent` and `tracked` are as in
+    `read_mails`. Raises Problem.
+    """
+    end = ", links" if links else ""
+
+    async def rows(columns: str, table: str, read: Sequence[Row] | None = None) -> dict[str, Row]:
+        if read is None:
+            sql = f"SELECT {columns} FROM {table} FINAL WHERE {_OF_MAILS}"
+            read = await reader.rows(sql, **of)
+        return {row[0]: row for row in read}
+
+    async def of_sends() -> tuple[dict[str, Row], Mapping[str, frozenset[Purpose]]]:
+        found = await rows(SENT + end, "sends", sent)
+        recipients = {message_id: row[6] for message_id, row in found.items()}
+        return found, await withheld(reader, of["tenant"], recipients)
+
+    (found, hidden), shown, counted = await asyncio.gather(
+        of_sends(), rows(SHOWN + end, "displays"), rows(TRACKED, "tracks", tracked)
+    )
+    return Known(found, shown, counted, hidden)
+
+
+def mail_of(known: Known, message_id: str, most_named: int = NAMED) -> Mail:
+    """What is told of a mail whose send is known."""
+    display = known.shown.get(message_id)
+    track = known.tracked.get(message_id, (message_id, 0, 0, None, None, 0, 0, None, None, 0, 0, 0))
+    hidden = known.hidden[message_id]
+    _, sent_at, of, mode, opens_tracked, clicks_tracked, recipients, tag = known.sent[message_id][
+        :8
     ]
-
-
-async def _sent(
-    reader: Reader, of: dict[str, Any]
-) -> tuple[dict[str, Row], dict[str, frozenset[Purpose]]]:
-    sent = {row[0]: row for row in await reader.rows(_SENT, **of)}
-    recipients = {message_id: row[6] for message_id, row in sent.items()}
-    return sent, dict(await withheld(reader, of["tenant"], recipients))
-
-
-def _mail(
-    sent: Row,
-    display: Row | None,
-    track: Row,
-    scores: tuple[int | None, int | None],
-    hidden: frozenset[Purpose],
-    most_named: int,
-) -> Mail:
-    message_id, sent_at, of, mode, opens_tracked, clicks_tracked, recipients, tag = sent
-    _, opens, machine_opens, opened_at, reopened_at, clicks, machine_clicks, *rest = track
-    clicked_at, reclicked_at, forwards, about, least = rest
+    _, opens, machine_opens, opened_at, reopened_at, clicks, machine_clicks = track[:7]
+    clicked_at, reclicked_at, forwards, about, least = track[7:12]
     opened = _happened(
         bool(opens_tracked),
         "opens" in hidden,
-        (opens, machine_opens, opened_at, reopened_at, scores[0]),
+        (opens, machine_opens, opened_at, reopened_at, known.scores.get((message_id, "open"))),
     )
     clicked = _happened(
         bool(clicks_tracked),
         "clicks" in hidden,
-        (clicks, machine_clicks, clicked_at, reclicked_at, scores[1]),
+        (clicks, machine_clicks, clicked_at, reclicked_at, known.scores.get((message_id, "click"))),
     )
     return Mail(
         message_id=message_id,

@@ -15,7 +15,7 @@ from mailwake.errors import UnavailableError
 from mailwake_api import conditions, cursor, timeline
 from mailwake_api.call import Call
 from mailwake_api.cursor import Place
-from mailwake_api.mails import OF_USER, Mail, chosen, moment, read_mails
+from mailwake_api.mails import OF_USER, SENT, TRACKED, Mail, chosen, moment, read_mails
 from mailwake_api.problems import Problem
 from mailwake_api.reading import Reader, Row, Value
 from mailwake_api.withheld import mails_of_user
@@ -131,14 +131,16 @@ async def page(reader: Reader, tenant: str, user: str, asked: MessagesQuery) -> 
     after = cursor.read(asked.cursor, query) if asked.cursor else None
 
     async def read(*, sifted: bool) -> tuple[list[Row], list[Mail]]:
-        sql, values = _keys(asked, after, sifted=sifted)
+        table, sql, values = _rows(asked, after, sifted=sifted)
         rows = await reader.rows(sql, tenant=tenant, user=user, limit=limit + 1, **values)
-        return rows, await read_mails(reader, tenant, user, [row[0] for row in rows[:limit]])
+        shown = rows[:limit]
+        ids = [row[0] for row in shown]
+        return rows, await read_mails(reader, tenant, user, ids, **{table: shown})
 
     rows, mails = await read(sifted=False)
     if any(_is_out(mail, asked) for mail in mails):
         rows, mails = await read(sifted=True)
-    last = Place(rows[limit - 1][1], rows[limit - 1][0]) if len(rows) > limit else None
+    last = Place(rows[limit - 1][-1], rows[limit - 1][0]) if len(rows) > limit else None
     return Messages(mails, cursor.write(last, query) if last else None)
 
 
@@ -149,10 +151,11 @@ def _is_out(mail: Mail, asked: MessagesQuery) -> bool:
     return (opened and mail.opens.withheld) or (clicked and mail.clicks.withheld)
 
 
-def _keys(
+def _rows(
     asked: MessagesQuery, after: Place | None, *, sifted: bool
-) -> tuple[str, dict[str, Value]]:
-    """The query for the ids and times of a page, with its parameters but tenant, user and limit.
+) -> tuple[Literal["sent", "tracked"], str, dict[str, Value]]:
+    """The query for the rows of a page, with its parameters but tenant, user and limit, and which
+    rows it gives: `SENT` or `TRACKED`, then the time that they are sorted by.
 
     To leave out what recipients deny takes longer than the page itself, and mostly that is nothing:
     so mails that persons opened or clicked are found without it first (not `sifted`).
@@ -196,7 +199,8 @@ def _keys(
         which.append(f"({key}, message_id) {beyond} ({moment('at')}, %(id)s)")
         values |= {"at": after.at, "id": after.id}
     return (
-        f"SELECT message_id, toUnixTimestamp64Milli({key})"
+        "tracked" if by_tracks else "sent",
+        f"SELECT {TRACKED if by_tracks else SENT}, toUnixTimestamp64Milli({key})"
         f" FROM {'tracks' if by_tracks else 'sends'} FINAL WHERE {' AND '.join(which)}"
         f" ORDER BY {key} {way}, message_id {way} LIMIT %(limit)s",
         values,

@@ -4,14 +4,32 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from mailwake.contracts import PERSON, Count, Id, Index, Kind, Millis, Percent, Revision, Verdict
+from mailwake.contracts import (
+    PERSON,
+    Count,
+    Id,
+    Index,
+    Kind,
+    Millis,
+    Percent,
+    Purpose,
+    Revision,
+    Verdict,
+)
 from mailwake.reasons import sentences
 from mailwake_api.clients import client_of
-from mailwake_api.mails import BY_PERSON, OF_USER, Happened, Mail, read_mails
+from mailwake_api.mails import (
+    BY_PERSON,
+    OF_USER,
+    Mail,
+    Values,
+    mail_of,
+    read_known,
+)
 from mailwake_api.reading import Reader, Row
 
 MOST_EVENTS = 500
@@ -38,8 +56,12 @@ _CLICKS = (
     f" toUnixTimestamp64Milli(maxOrNullIf(at, {BY_PERSON}))"
     f" FROM {_TOLD} AND kind = 'click' GROUP BY link"
 )
-_LINKS = f"SELECT links FROM sends FINAL WHERE {_OF_MAIL}"
-_TEXTS = f"SELECT links FROM displays FINAL WHERE {_OF_MAIL}"
+_SCORES = f"SELECT kind, max(score) FROM {_TOLD} AND {BY_PERSON} AND NOT forward GROUP BY kind"
+
+_PURPOSES: Mapping[Kind, Purpose] = {"open": "opens", "click": "clicks"}
+Link = int | None
+Clicked = tuple[int, int, int | None, int | None]
+"""Of a link: clicks by persons, by machines, the first and the last by a person."""
 
 
 class LinkView(Struct, frozen=True):
@@ -131,45 +153,73 @@ async def view(
     reader: Reader, tenant: str, user: str, message_id: str, *, muted: bool = False
 ) -> MessageView | None:
     """The mail with what happened to it; None when it is none of the user's. Raises Problem."""
-    of: dict[str, Any] = {"tenant": tenant, "user": user, "mail": message_id}
-    found, (events, clicks), targets, texts = await asyncio.gather(
-        read_mails(reader, tenant, user, [message_id], MOST_RECIPIENTS),
-        _happened(reader, of, ["open", "click"]),
-        reader.rows(_LINKS, **of),
-        reader.rows(_TEXTS, **of),
+    of: Values = {"tenant": tenant, "user": user, "mail": message_id}
+    mails: Values = {"tenant": tenant, "user": user, "mails": [message_id]}
+    known, events = await asyncio.gather(
+        read_known(reader, mails, links=True),
+        reader.rows(_EVENTS, **of, kinds=list(_PURPOSES)),
     )
-    if not found:
+    if message_id not in known.sent:
         return None
-    (mail,) = found
-    hidden = {kind for kind, of_kind in _of_kinds(mail) if of_kind.withheld}
-    if hidden:
-        # All was read before it was known that not all may be told; so once more, without that.
-        told: list[str] = [kind for kind, _ in _of_kinds(mail) if kind not in hidden]
-        events, clicks = await _happened(reader, of, told) if told else ([], [])
+    told: list[str] = [
+        kind for kind, purpose in _PURPOSES.items() if purpose not in known.hidden[message_id]
+    ]
+    events, clicks, scores = await _told(reader, of, told, events)
+    known.scores = {(message_id, kind): score for kind, score in scores.items()}
+    texts = known.shown[message_id][-1] if message_id in known.shown else []
     return MessageView(
-        mail,
-        _links(clicks, targets[0][0] if targets else [], texts[0][0] if texts else []),
+        mail_of(known, message_id, MOST_RECIPIENTS),
+        _links(clicks, known.sent[message_id][-1], texts),
         [_event(row) for row in events[:MOST_EVENTS]],
         len(events) > MOST_EVENTS,
         muted,
     )
 
 
-async def _happened(
-    reader: Reader, of: dict[str, Any], kinds: list[str]
-) -> tuple[list[Row], list[Row]]:
-    events, clicks = await asyncio.gather(
-        reader.rows(_EVENTS, **of, kinds=kinds), reader.rows(_CLICKS, **of, kinds=kinds)
+async def _told(
+    reader: Reader, of: Values, kinds: list[str], events: list[Row]
+) -> tuple[list[Row], dict[Link, Clicked], dict[str, int]]:
+    """What may be told of a mail's events, read before that was known: of these kinds the events,
+    the clicks by link, and by kind how sure the surest act of a person is.
+
+    Of most mails all events were read, so they are counted here; of one with more, by ClickHouse.
+    """
+    if len(events) <= MOST_EVENTS:
+        events = [row for row in events if row[2] in kinds]
+        return events, clicked(events), surest(events)
+    if not kinds:
+        return [], {}, {}
+    events, clicks, scores = await asyncio.gather(
+        reader.rows(_EVENTS, **of, kinds=kinds),
+        reader.rows(_CLICKS, **of, kinds=kinds),
+        reader.rows(_SCORES, **of, kinds=kinds),
     )
-    return events, clicks
+    return events, {row[0]: row[1:] for row in clicks}, dict(scores)
 
 
-def _of_kinds(mail: Mail) -> tuple[tuple[Kind, Happened], ...]:
-    return ("open", mail.opens), ("click", mail.clicks)
+def clicked(events: Iterable[Row]) -> dict[Link, Clicked]:
+    """The clicks by link, as `_CLICKS` counts them, of rows of `_EVENTS`."""
+    found: dict[Link, tuple[list[int], list[int]]] = {}
+    for event in events:
+        if event[2] == "click":
+            persons, machines = found.setdefault(event[12], ([], []))
+            (persons if event[4] in PERSON else machines).append(event[3])
+    return {
+        link: (len(persons), len(machines), min(persons, default=None), max(persons, default=None))
+        for link, (persons, machines) in found.items()
+    }
 
 
-def _links(clicks: list[Row], targets: list[str], texts: list[str]) -> list[LinkView]:
-    counted = {row[0]: row[1:] for row in clicks}
+def surest(events: Iterable[Row]) -> dict[str, int]:
+    """By kind how sure the surest act of a person is, forwards aside, of rows of `_EVENTS`."""
+    found: dict[str, int] = {}
+    for event in events:
+        if event[4] in PERSON and not event[10]:
+            found[event[2]] = max(event[5], found.get(event[2], 0))
+    return found
+
+
+def _links(counted: Mapping[Link, Clicked], targets: list[str], texts: list[str]) -> list[LinkView]:
     return [
         LinkView(
             link,

@@ -7,7 +7,9 @@ tenant have said, which a report must do anyway. For one page (50 of a user's 5,
 mails and 50,000 statements in all) it took 170 ms, so there the consents of the recipients are
 looked up, which takes 15. A test holds the two together.
 
-Whoever never denied anything denies nothing now, so of most recipients nothing more is read.
+They are looked up in `consent_proofs`, by the rule of the view `consents`, for a view within a view
+costs twice as much to plan as this takes in all. Of all mails of a user only those who ever denied
+are looked at: whoever never did denies nothing now.
 """
 
 from __future__ import annotations
@@ -17,6 +19,13 @@ from collections.abc import Iterable, Mapping
 
 from mailwake.contracts import Purpose
 from mailwake_api.reading import Reader
+
+_DENIED = (
+    "SELECT recipient_id, purpose FROM consent_proofs"
+    " WHERE tenant = %(tenant)s AND recipient_id IN %(recipients)s GROUP BY recipient_id, purpose"
+    " HAVING argMax(state, (at, indexOf(['granted', 'unknown', 'denied'], state), consent_id))"
+    " = 'denied'"
+)
 
 _LOOKED_UP = 2_000
 """Recipients in one query; more go into several."""
@@ -44,10 +53,7 @@ async def withheld(
     found = await asyncio.gather(
         *(
             reader.rows(
-                "SELECT recipient_id, purpose FROM consents WHERE tenant = %(tenant)s"
-                " AND state = 'denied' AND recipient_id IN (SELECT recipient_id FROM consent_proofs"
-                " WHERE tenant = %(tenant)s AND recipient_id IN %(recipients)s"
-                " AND state = 'denied')",
+                _DENIED,
                 tenant=tenant,
                 recipients=everyone[start : start + _LOOKED_UP],
             )

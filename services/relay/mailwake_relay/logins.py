@@ -40,8 +40,9 @@ class Logins:
         self._wrong: dict[str, tuple[int, float]] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="login")
 
-    async def check(self, name: bytes, password: bytes) -> Login | None:
-        """Whose name and password these are; None after a while when they are nobody's."""
+    async def check(self, name: bytes, password: bytes, whom: bytes = b"") -> Login | None:
+        """Whose name and password these are, or for whom that login may act: `whom` is a tenant and
+        user, or empty. None after a while when they are nobody's, or it may not."""
         self._refresh()
         try:
             text = name.decode()
@@ -53,7 +54,7 @@ class Logins:
         known = self._verified.get(seen)
         if login is not None and known is not None and known[0] == login and now < known[1]:
             metrics.RELAY_LOGINS.labels("remembered").inc()
-            return login
+            return await self._acting(login, text, whom)
         if len(password) > MAX_PASSWORD:
             password = b""
         loop = asyncio.get_running_loop()
@@ -64,10 +65,17 @@ class Logins:
                 self._verified.clear()
             self._verified[seen] = login, now + VERIFIED_S
             metrics.RELAY_LOGINS.labels("right").inc()
-            return login
+            return await self._acting(login, text, whom)
         metrics.RELAY_LOGINS.labels("wrong").inc()
         await asyncio.sleep(self._penalty(text))
         return None
+
+    async def _acting(self, login: Login, name: str, whom: bytes) -> Login | None:
+        acting = login.acting(name, whom.decode(errors="replace"))
+        if acting is None:
+            log.warning("a login asks to send for another user, and may not")
+            await asyncio.sleep(self._penalty(name))
+        return acting
 
     def close(self) -> None:
         """Ends the threads."""

@@ -46,6 +46,8 @@ AT_ONCE = 4
 _CHUNK, _CHUNK_BYTES = 32, 32 * 1024 * 1024
 _PREFERENCE_S = 3.0
 
+UNTRACKED = "; untracked, for Kafka is away"
+"""What a 250 ends with when that is so."""
 _WITHOUT_KAFKA = Reply(
     451, "4.3.0 the mail cannot be tracked now and is not to go out untracked; try again later"
 )
@@ -259,8 +261,8 @@ class Relaying:
                 message_id=ids.message_id_of(login.tenant, given),
                 basis=may.basis,
                 footer=self._settings.relay_footer or None,
-                sender_network=work.envelope.network,
-                sender_agent=letter.agent,
+                sender_network=letter.wishes.network if login.on_behalf else work.envelope.network,
+                sender_agent=letter.wishes.agent if login.on_behalf else letter.agent,
                 retention_days=may.retention_days,
             )
         except MailwakeError as error:
@@ -319,6 +321,7 @@ class Relaying:
         outcome: Outcome = "untracked"
         if work.kafka_away:
             outcome = "kafka_away"
+            said += UNTRACKED
         elif work.tracked:
             outcome = "tracked"
         return outcome, Answer(Reply(250, said), everyone)

@@ -8,6 +8,7 @@ each recipient, and an end that cuts no mail off.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import ipaddress
 import logging
@@ -233,8 +234,27 @@ class Conversation(SMTP):
             self.hang_up("too many wrong passwords")
 
     async def auth_PLAIN(self, _: SMTP, words: list[str]) -> AuthResult:
-        """RFC 4616."""
-        return await self._verified(await super().auth_PLAIN(_, words))
+        """RFC 4616, with the authorization identity, which aiosmtpd leaves out."""
+        given = await self._plain(words)
+        if isinstance(given, AuthResult):
+            return given
+        parts = given.split(b"\0")
+        if len(parts) != 3:
+            await self.push("501 5.5.2 Can't split auth value")
+            return AuthResult(success=False, handled=True)
+        whom, name, password = parts
+        return await self._checked(name, password, whom)
+
+    async def _plain(self, words: list[str]) -> bytes | AuthResult:
+        """What the client says of itself: with the command, or when it is asked."""
+        if len(words) == 1:
+            said = await self.challenge_auth("")
+            return said if isinstance(said, bytes) else AuthResult(success=False)
+        try:
+            return base64.b64decode(words[1].encode(), validate=True)
+        except ValueError:
+            await self.push("501 5.5.2 Can't decode base64")
+            return AuthResult(success=False, handled=True)
 
     async def auth_LOGIN(self, _: SMTP, words: list[str]) -> AuthResult:
         """What Outlook speaks."""
@@ -246,7 +266,10 @@ class Conversation(SMTP):
     async def _verified(self, result: AuthResult) -> AuthResult:
         if not result.success or not isinstance(result.auth_data, LoginPassword):
             return result
-        self._login = await self._server.logins.check(*result.auth_data)
+        return await self._checked(*result.auth_data)
+
+    async def _checked(self, name: bytes, password: bytes, whom: bytes = b"") -> AuthResult:
+        self._login = await self._server.logins.check(name, password, whom)
         if self._login is None:
             self._wrong_logins += 1
             return AuthResult(success=False, handled=False)

@@ -4,7 +4,8 @@ The file is JSON, readable by its owner alone:
 
     {"version": 1,
      "users": {"ben@example.com": {"tenant": "acme", "user": "ben",
-                                   "salt": "…", "hash": "…", "n": 16384, "r": 8, "p": 5}}}
+                                   "salt": "…", "hash": "…", "n": 16384, "r": 8, "p": 5,
+                                   "on_behalf": false}}}
 
 `hash` is scrypt (RFC 7914) of the password, 32 bytes, `salt` 16 bytes, both base64; n, r and p are
 what it was made with: 16 MiB and about a fifth of a second.
@@ -37,7 +38,12 @@ MAX_PASSWORD = 1024
 
 
 class Login(Struct, frozen=True, forbid_unknown_fields=True):
-    """One entry of the file: whose mail it is, and what the password must hash to."""
+    """One entry of the file: whose mail it is, and what the password must hash to.
+
+    Attributes:
+        on_behalf: whether it may send for any user, whom it names at each login (RFC 4616, the
+            authorization identity `tenant/user`), and say where that user sends from.
+    """
 
     tenant: Tenant
     user: User
@@ -46,6 +52,7 @@ class Login(Struct, frozen=True, forbid_unknown_fields=True):
     n: Annotated[int, Meta(ge=2, le=1 << 20)] = _N
     r: Annotated[int, Meta(ge=1, le=32)] = _R
     p: Annotated[int, Meta(ge=1, le=32)] = _P
+    on_behalf: bool = False
 
     def __post_init__(self) -> None:
         if self.n & (self.n - 1) or 128 * self.r * (self.n + self.p) > _MAX_MEMORY:
@@ -53,6 +60,18 @@ class Login(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         return f"Login(tenant={self.tenant!r}, user={self.user!r})"
+
+    def acting(self, name: str, whom: str) -> Login | None:
+        """Whose mail it is when this login, of this name, asks to act as `whom`: `tenant/user`, or
+        nobody else where that is empty. None where it may not."""
+        if whom in ("", name, f"{self.tenant}/{self.user}"):
+            return self
+        tenant, _, user = whom.partition("/")
+        given = msgspec.to_builtins(self) | {"tenant": tenant, "user": user}
+        try:
+            return msgspec.convert(given, Login) if self.on_behalf else None
+        except msgspec.ValidationError:
+            return None
 
     def fits(self, password: bytes) -> bool:
         """Whether this is the password. Takes its time; not for an event loop."""
@@ -64,12 +83,12 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     users: dict[Name, Login] = {}
 
 
-def new_login(tenant: str, user: str, password: bytes) -> Login:
+def new_login(tenant: str, user: str, password: bytes, *, on_behalf: bool = False) -> Login:
     """A login with a fresh salt. Raises ConfigError."""
     if not password or len(password) > MAX_PASSWORD:
         raise ConfigError(f"a password has 1 to {MAX_PASSWORD} bytes")
     salt = os.urandom(16)
-    login = Login(tenant, user, salt, _hash(password, salt, _N, _R, _P))
+    login = Login(tenant, user, salt, _hash(password, salt, _N, _R, _P), on_behalf=on_behalf)
     try:
         return msgspec.json.decode(msgspec.json.encode(login), type=Login)
     except msgspec.ValidationError as error:
@@ -127,13 +146,19 @@ def users_command(argv: list[str]) -> int:
         if command == "set":
             told.add_argument("--tenant", required=True)
             told.add_argument("--user", required=True, help="the user's id; never an address")
+            told.add_argument(
+                "--on-behalf",
+                action="store_true",
+                help="it may send for any user of any tenant, as the mailbox's Compose does",
+            )
     given = parser.parse_args(argv)
     path: Path = given.file
     if given.command == "set":
         users = read_users(path) if path.exists() else {}
-        login = new_login(given.tenant, given.user, _ask_password())
+        login = new_login(given.tenant, given.user, _ask_password(), on_behalf=given.on_behalf)
         write_users(path, users | {given.name: login})
-        print(f"{path}: {given.name} sends as user {login.user} of tenant {login.tenant}")
+        also = ", and for any other" if login.on_behalf else ""
+        print(f"{path}: {given.name} sends as user {login.user} of tenant {login.tenant}{also}")
     elif given.command == "remove":
         users = read_users(path)
         if given.name not in users:
@@ -142,7 +167,7 @@ def users_command(argv: list[str]) -> int:
         print(f"{path}: {given.name} is removed")
     else:
         for name, login in sorted(read_users(path).items()):
-            print(f"{name}  {login.tenant}/{login.user}")
+            print(f"{name}  {login.tenant}/{login.user}" + "  on behalf" * login.on_behalf)
     return 0
 
 

@@ -4,6 +4,11 @@
     X-Mailwake-Split: yes               or no
     X-Mailwake-Tag: spring-offer        a label that reports group by
 
+A program that sends for others may say where the sender is, which tells the opens of the sender:
+
+    X-Mailwake-Network: 203.0.113.0/24  the sender's network, /24 or /48, never an address
+    X-Mailwake-Agent: Mozilla/5.0 …     the sender's browser or mail program
+
 These fields are removed on the way, and Bcc with them (RFC 5322, 3.6.3); a Message-ID is added
 where there is none (RFC 6409, 8.3). Every other byte stays, so that DKIM can sign afterwards.
 """
@@ -17,9 +22,13 @@ from dataclasses import dataclass
 
 from mailwake.contracts import Toggles
 from mailwake.mime import Headers, decode_words
+from mailwake.networks import cut
 
 MAX_HOPS = 100
 """A mail with so many Received fields goes in a circle (RFC 5321, 6.3)."""
+
+MAX_AGENT = 512
+"""As much is kept of an agent."""
 
 _LINE_END = re.compile(rb"\r++\n?|\n")
 _BLANK = re.compile(rb"(?:\A|\r\n)\r\n")
@@ -33,7 +42,9 @@ _DOMAIN = re.compile(r"[A-Za-z0-9.-]{1,255}")
 _TRACK = "X-Mailwake-Track"
 _SPLIT = "X-Mailwake-Split"
 _TAG = "X-Mailwake-Tag"
-_KNOWN = {name.lower(): name for name in (_TRACK, _SPLIT, _TAG)}
+_NETWORK = "X-Mailwake-Network"
+_AGENT = "X-Mailwake-Agent"
+_KNOWN = {name.lower(): name for name in (_TRACK, _SPLIT, _TAG, _NETWORK, _AGENT)}
 
 
 class WishError(ValueError):
@@ -56,11 +67,15 @@ class Wishes:
         track: what to track; None where it does not say.
         split: whether each recipient gets a body of its own.
         tag: the label; None where it has none.
+        network, agent: where the sender sends from, and with what; empty where it does not say.
+            They count for a login alone that sends on behalf of others.
     """
 
     track: Toggles | None = None
     split: bool = False
     tag: str | None = None
+    network: str = ""
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +161,8 @@ def _wishes(head: bytes) -> Wishes:
         _track(told[_TRACK]) if _TRACK in told else None,
         _split(told[_SPLIT]) if _SPLIT in told else False,
         _tag(told[_TAG]) if _TAG in told else None,
+        _network(told[_NETWORK]) if _NETWORK in told else "",
+        told.get(_AGENT, "")[:MAX_AGENT],
     )
 
 
@@ -171,6 +188,12 @@ def _split(value: str) -> bool:
 def _tag(value: str) -> str:
     if not 1 <= len(value) <= 64 or not value.isprintable():
         raise WishError(f"{_TAG} must be a label of 1 to 64 characters")
+    return value
+
+
+def _network(value: str) -> str:
+    if value and cut(value.partition("/")[0]) != value:
+        raise WishError(f"{_NETWORK} must be a network such as 203.0.113.0/24 or 2001:db8:1::/48")
     return value
 
 

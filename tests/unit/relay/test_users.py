@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mailwake.errors import ConfigError
 from mailwake_relay import logins
@@ -97,6 +98,41 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(
     with pytest.raises(ConfigError, match=r"not a file of users \(") as caught:
         read_users(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_login_that_sends_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "users.json"
+    given = ["set", str(path), "mailbox", "--tenant", "acme", "--user", "mailbox", "--on-behalf"]
+    run(monkeypatch, *given, password="x\n")
+    run(monkeypatch, "list", str(path))
+    assert "mailbox  acme/mailbox  on behalf\n" in capsys.readouterr().out
+    users = read_users(path)
+    acting = users["mailbox"].acting("mailbox", "other/anna")
+    assert acting is not None
+    assert (acting.tenant, acting.user, acting.on_behalf) == ("other", "anna", True)
+
+
+@pytest.mark.parametrize(
+    ("whom", "may", "on_behalf"),
+    [
+        ("", True, True),
+        ("ben@example.com", True, True),
+        ("acme/ben", True, True),
+        ("acme/otto", False, True),
+        ("other/ben", False, True),
+        ("acme", False, False),
+        ("Acme/ben", False, False),
+        ("acme/otto@example.com", False, False),
+        ("acme/o/tto", False, False),
+    ],
+)
+def test_for_whom_a_login_may_act(whom: str, may: bool, on_behalf: bool) -> None:
+    ben = new_login("acme", "ben", b"x")
+    assert (ben.acting("ben@example.com", whom) is not None) is may
+    trusted = replace(ben, on_behalf=True)
+    assert (trusted.acting("ben@example.com", whom) is not None) is on_behalf
 
 
 def test_a_login_shows_no_hash() -> None:

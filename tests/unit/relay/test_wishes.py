@@ -79,6 +79,9 @@ def test_all_of_ours_are_removed_and_nothing_else() -> None:
         "X-Mailwake-Tag: ",
         "X-Mailwake-Tag: " + 65 * "x",
         "X-Mailwake-Tag: =?utf-8?q?=00?=",
+        "X-Mailwake-Network: 203.0.113.7",
+        "X-Mailwake-Network: 203.0.113.7/24",
+        "X-Mailwake-Network: home",
         "X-Mailwake-: x",
         "X-Mailwake-Other: x",
         "X-Mailwake-Track: opens\r\nx-mailwake-track: opens",
@@ -88,6 +91,14 @@ def test_what_makes_no_sense_is_refused(field: str) -> None:
     with pytest.raises(WishError, match="X-Mailwake-") as caught:
         take_letter(letter(field), "x.example")
     assert caught.value.status == "5.6.0"
+
+
+@pytest.mark.parametrize("network", ["203.0.113.0/24", "2001:db8:1::/48"])
+def test_where_the_sender_is(network: str) -> None:
+    fields = (f"X-Mailwake-Network: {network}", "X-Mailwake-Agent: Gecko/1.0", "Message-ID: <1@x>")
+    found = take_letter(letter(*fields), "x.example")
+    assert found.wishes == Wishes(network=network, agent="Gecko/1.0")
+    assert found.message == letter("Message-ID: <1@x>")
 
 
 def test_a_mail_that_goes_in_a_circle_is_refused() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from email.utils import parseaddr
 
 from aiokafka import AIOKafkaProducer
@@ -31,7 +30,7 @@ from mailwake_api.digest.off import off_token
 from mailwake_api.digest.telling import tell
 from mailwake_api.problems import Problem
 from mailwake_api.reading import Reader
-from mailwake_api.web.outgoing import RefusedError, hand_over
+from mailwake_api.web.outgoing import Host, RefusedError, hand_over
 
 log = logging.getLogger("mailwake.digest")
 
@@ -54,7 +53,9 @@ class Digests:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._settings = settings
-        self._smtp = replace(settings, relay_next=settings.digest_smtp or settings.relay_next)
+        self._smtp = Host(
+            settings.digest_smtp or settings.relay_next, settings.relay_next_timeout_s
+        )
         self._keyring = keyring
         self._producer = producer
         self._reader = reader

@@ -1,27 +1,30 @@
-"""Compose: a mail is written, tracked as far as its toggles and its recipients let it, and sent."""
+"""Compose: a mail is written and handed to the relay, which tracks it as far as its toggles and its
+recipients let it, remembers the toggles, and sends it on.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from email.utils import formatdate, make_msgid
+from email.utils import formatdate
+from typing import Literal
 from urllib.parse import quote, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mailwake.contracts import Purpose, Toggles
-from mailwake.networks import write_address
+from mailwake.networks import cut, write_address
 from mailwake.permission import Refusal
 from mailwake.proxies import Proxies
 from mailwake.settings import Settings
-from mailwake_api import preferences, sends
+from mailwake_api import preferences
 from mailwake_api.preferences import ForUser, Preferences
 from mailwake_api.problems import Problem
-from mailwake_api.sends import Sender, SendRequest, Sent
 from mailwake_api.web.frame import sentence
-from mailwake_api.web.outgoing import RefusedError, hand_over
+from mailwake_api.web.outgoing import Host, RefusedError, hand_over
 from mailwake_api.web.signing_in import secure
 from mailwake_api.web.visit import Visit
 from mailwake_api.web.writing import (
@@ -36,13 +39,16 @@ from mailwake_api.web.writing import (
 
 FROM = "mailwake_from"
 """The cookie that remembers the sender's line."""
+_RELAY_S = 15.0
+"""The relay's own time, beside that of the host it hands the mail to."""
 _YEAR_S = 365 * 86400
 _FIELDS = ("sender", "to", "subject", "text", "tag")
-_WHY: Mapping[Refusal, str] = {
+_WHY: Mapping[Refusal | Literal["away"], str] = {
     "not_wanted": "it was switched off",
     "ceiling": "your organisation tracks no mail",
     "denied": "a recipient does not agree to it",
     "unknown": "a recipient has not been asked yet",
+    "away": "tracking is out of order for the moment",
 }
 _OF: Mapping[Purpose, str] = {"opens": "opening it", "clicks": "following its links"}
 
@@ -73,7 +79,6 @@ async def send(visit: Visit) -> Response:
         return _page(visit, now, given, toggles, own=own, wrong=("", str(error)))
     except Problem as problem:
         return _page(visit, now, given, toggles, own=own, wrong=("", sentence(problem.detail)))
-    await visit.ask(preferences.put_toggles, Preferences, asked=ForUser(), body=toggles)
     answer = visit.go("/mail?" + urlencode(told))
     line = f"{sender.name} <{sender.address}>" if sender.name else sender.address
     answer.set_cookie(
@@ -104,8 +109,8 @@ def _checked(given: Mapping[str, str]) -> tuple[Party, list[Party]]:
         raise WrongError("text", "Write something")
     if len(given["text"]) > MOST_TEXT:
         raise WrongError("text", f"A mail has {MOST_TEXT} characters at most")
-    if len(given["tag"]) > 64:
-        raise WrongError("tag", "A label has 64 characters at most")
+    if len(given["tag"]) > 64 or not given["tag"].isprintable():
+        raise WrongError("tag", "A label is one line of 64 characters at most")
     return senders[0], recipients
 
 
@@ -118,51 +123,55 @@ async def _send(
     *,
     own: bool,
 ) -> dict[str, str]:
-    """Tracks and sends each copy; gives what `told_of` makes a sentence of.
+    """Hands the mail to the relay, which tracks it; gives what `told_of` makes a sentence of.
 
-    A send is published before its mail goes out, so that no tracked mail is without one. Raises
-    RefusedError when the mail server took nothing at all.
+    The same form sent twice, after a failure, is the same mail to the relay, so that whoever has it
+    does not get it again. Raises RefusedError when nobody was sent anything.
     """
-    settings = visit.parts.settings
-    copies = [[each] for each in recipients] if own else [list(recipients)]
+    settings, who = visit.parts.settings, visit.who
+    whom = f"{who.tenant}/{who.sub}"
     domain = sender.address.rpartition("@")[2]
-    refused: dict[Purpose, Refusal] = {}
-    taken = 0
-    for place, copy in enumerate(copies):
-        message_id = make_msgid(domain=domain if domain.isascii() else "localhost")
-        message = await asyncio.to_thread(
-            mail, sender, recipients, given["subject"], given["text"], message_id,
-            formatdate(localtime=False),
-        )  # fmt: skip
-        wanted = SendRequest(
-            # The same form sent twice, after a failure, is the same send.
-            id=f"compose-{given['id'][:64]}-{place}",
-            message=message,
-            recipients=[each.address for each in copy],
-            opens=toggles.opens,
-            clicks=toggles.clicks,
-            tag=given["tag"] or None,
-            footer=settings.relay_footer[:500] or None if len(copy) == 1 else None,
-            sender=Sender(_address(visit.request, settings), _agent(visit.request)),
-        )
-        sent = await visit.ask(sends.send, Sent, asked=sends.Options(), body=wanted)
-        refused |= sent.tracked.refused
-        try:
-            taken += await asyncio.to_thread(
-                hand_over,
-                settings,
-                sender.address,
-                [each.address for each in copy],
-                sent.message or message,
-            )
-        except RefusedError:
-            if place == len(copies) - 1 and not taken:
-                raise  # else the form would come back, and send again what went out
-    told: dict[str, str] = {
-        purpose: why for purpose, why in refused.items() if getattr(toggles, purpose)
+    name = hashlib.blake2b(f"{whom}/{given['id']}".encode(), digest_size=16).hexdigest()
+    wishes = {
+        "X-Mailwake-Track": ", ".join(_wanted(toggles)) or "none",
+        "X-Mailwake-Split": "yes" if own else "no",
+        "X-Mailwake-Tag": given["tag"],
+        "X-Mailwake-Network": cut(_address(visit.request, settings)),
+        "X-Mailwake-Agent": _agent(visit.request),
     }
+    message = await asyncio.to_thread(
+        mail, sender, recipients, given["subject"], given["text"],
+        f"<{name}@{domain if domain.isascii() else 'localhost'}>", formatdate(localtime=False),
+        wishes,
+    )  # fmt: skip
+    refused = await _refused(visit, recipients, toggles, own=own)
+    host = Host(
+        settings.compose_relay, settings.relay_next_timeout_s + _RELAY_S, settings.compose_password
+    )
+    addresses = [each.address for each in recipients]
+    done = await asyncio.to_thread(hand_over, host, sender.address, addresses, message, whom=whom)
+    if done.text.endswith("untracked, for Kafka is away"):
+        refused = dict.fromkeys(_wanted(toggles), "away")
+    taken = done.recipients
     left = {"left": str(len(recipients) - taken)} if taken < len(recipients) else {}
-    return {"told": "sent", **told, **left}
+    return {"told": "sent", **{str(purpose): why for purpose, why in refused.items()}, **left}
+
+
+def _wanted(toggles: Toggles) -> list[Purpose]:
+    return [purpose for purpose in _OF if getattr(toggles, purpose)]
+
+
+async def _refused(
+    visit: Visit, recipients: Sequence[Party], toggles: Toggles, *, own: bool
+) -> dict[Purpose, str]:
+    """What the relay will not track of what is wanted, and why: it follows the same register."""
+    register, keyring, tenant = visit.parts.register, visit.parts.keyring, visit.who.tenant
+    await register.current()
+    readers = [keyring.recipient_id(tenant, each.address) for each in recipients]
+    found: dict[Purpose, str] = {}
+    for body in [[each] for each in readers] if own else [readers]:
+        found |= register.permission(tenant, body, toggles).refused
+    return {purpose: found[purpose] for purpose in _wanted(toggles) if purpose in found}
 
 
 def told_of(parameters: Mapping[str, str]) -> str:

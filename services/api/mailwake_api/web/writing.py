@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -64,20 +65,32 @@ def _is_address(text: str) -> bool:
 
 
 def mail(
-    sender: Party, recipients: Sequence[Party], subject: str, text: str, message_id: str, date: str
+    sender: Party,
+    recipients: Sequence[Party],
+    subject: str,
+    text: str,
+    message_id: str,
+    date: str,
+    wishes: Mapping[str, str],
 ) -> bytes:
-    """The mail, as it goes to SMTP. Raises WrongError."""
+    """The mail, as it goes to SMTP; `wishes` are fields for the relay, of which the empty are left
+    out. The same words give the same body. Raises WrongError."""
     message = EmailMessage(policy=SMTP.clone(max_line_length=78))
     try:
         message["From"] = _shown(sender)
         message["To"] = [_shown(each) for each in recipients]
         message["Subject"] = " ".join(subject.split())
+        for name, value in wishes.items():
+            if value:
+                message[name] = " ".join(value.split())
     except (ValueError, IndexError):
         raise WrongError("to", "One of the names cannot stand in a mail") from None
     message["Date"] = date
     message["Message-ID"] = message_id
     message.set_content(as_text(text), cte="quoted-printable")
     message.add_alternative(as_html(text), subtype="html", cte="quoted-printable")
+    # No line of quoted-printable has an equals sign before an underscore.
+    message.set_boundary("=_" + hashlib.blake2b(message_id.encode(), digest_size=12).hexdigest())
     return message.as_bytes()
 
 
