@@ -43,7 +43,10 @@ COMMANDS = (
     Command("doctor", "mailwake_local.doctor:main", "what this machine has and lacks"),
     Command("keys", "mailwake.keyring:keys_command", "make and rotate the keys of tokens"),
     Command(
-        "topics", "mailwake.topics_apply:topics_command", "create the topics in Kafka", "kafka"
+        "topics",
+        "mailwake.topics_apply:topics_command",
+        "create, save and load the topics in Kafka",
+        "kafka",
     ),
     Command("migrate", "mailwake.migrate:migrate_command", "create the tables", "clickhouse"),
     Command("analysts", "mailwake.analysts:analysts_command", "who reads ClickHouse", "clickhouse"),
