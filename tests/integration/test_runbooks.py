@@ -141,13 +141,14 @@ def test_a_runbook_says_when_and_how_to_see_and_to_go_back(name: str) -> None:
 def test_upgrade(place: Place) -> None:
     told = place.run(script("upgrade"))
     assert told.startswith("mailwake ")
-    assert told.count("nothing to do") == 4
+    assert told.count("nothing to do") == 5
 
 
 def test_evolution(place: Place, mails: Mails) -> None:
     """All but the last steps, which want the services stopped; `test_more_partitions` has them."""
     told = place.run(script("evolution").partition("mailwake topics save")[0])
-    assert "grew " not in told.partition("nothing to do")[0]
+    assert "nothing to do" in told
+    assert "from 4 to 6 partitions" in told
 
 
 def test_keys(place: Place) -> None:
@@ -178,6 +179,7 @@ async def test_replay(place: Place, mails: Mails) -> None:
     async with asyncio.timeout(60):
         while len(await read_all(place.settings, "hits.unmatched")) < len(hits):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
+    given_up = len(await read_all(place.settings, "hits.unmatched"))  # another runbook's too
     await mails.put("sends", late)
     await loaded(place.settings)
     rules = (files("mailwake_enricher") / "rules").iterdir()
@@ -185,8 +187,8 @@ async def test_replay(place: Place, mails: Mails) -> None:
     read_rules(place.folder / "rules.toml")
     *before, loader = blocks(page("replay"), "sh")
     told = await asyncio.to_thread(place.run, "\n".join(before))
-    assert f"{len(hits)} hits would be replayed" in told
-    assert f"{len(hits)} hits replayed" in told
+    assert f"{given_up} hits would be replayed" in told
+    assert f"{given_up} hits replayed" in told
     assert told.count("verdicts turn") == 2
     await loaded(place.settings)
     check(place.settings, mails, RULES)
