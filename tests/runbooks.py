@@ -30,7 +30,7 @@ def kubectl_lines(text: str) -> list[str]:
     """Each call of kubectl on a page, with what is continued on the next line; without pipes."""
     text = re.sub(r"\\\n\s*", "", text)
     indented = re.findall(r"^ {4,}(.*kubectl .*)$", text, re.M)
-    inline = re.findall(r"`(kubectl [^`]*)`", text)
+    inline = re.findall(r"`(kubectl -n mailwake [^`]*)`", text)
     found = []
     for line in [*indented, *inline]:
         for part in re.split(r"[|;]", line.partition(" #")[0]):
