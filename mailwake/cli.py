@@ -43,7 +43,10 @@ COMMANDS = (
     Command("doctor", "mailwake_local.doctor:main", "what this machine has and lacks"),
     Command("keys", "mailwake.keyring:keys_command", "make and rotate the keys of tokens"),
     Command(
-        "topics", "mailwake.topics_apply:topics_command", "create the topics in Kafka", "kafka"
+        "topics",
+        "mailwake.topics_apply:topics_command",
+        "create, save and load the topics in Kafka",
+        "kafka",
     ),
     Command("acls", "mailwake.rights:acls_command", "who may do what in Kafka", "kafka"),
     Command("grants", "mailwake.grants:grants_command", "who may do what in ClickHouse"),

@@ -152,6 +152,9 @@ API_RESYNCS = Counter(
 
 # digest
 DIGESTS = Counter("mailwake_digests_total", "Daily digests, by what became of them", ["outcome"])
+DIGESTS_DUE = Gauge(
+    "mailwake_digests_due", "Users of this process whose digest was due when a round began"
+)
 
 # relay
 RELAY_MAILS = Counter("mailwake_relay_mails_total", "Mails answered", ["outcome"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
@@ -19,6 +20,7 @@ from mailwake.errors import ConfigError, UnavailableError
 from mailwake.kafka import start_admin
 from mailwake.settings import Settings, read_settings
 from mailwake.topics import Topic, registry, wanted_partitions
+from mailwake.topics_copy import load_topics, save_topics
 from mailwake.topics_render import render_strimzi
 
 VISIBLE_WITHIN_S = 30
@@ -27,15 +29,17 @@ VISIBLE_WITHIN_S = 30
 _DYNAMIC_TOPIC_CONFIG = 1  # config_source in DescribeConfigs: set on this very topic (KIP-226)
 
 _USAGE = """\
-usage: mailwake topics apply|list|render --strimzi CLUSTER
+usage: mailwake topics apply|list|render --strimzi CLUSTER|save FOLDER|load FOLDER
 
   apply   create missing topics in Kafka, put configs right, print what changed
   list    print the topics with their partitions, purposes and keys
-  render  print them as KafkaTopic resources for a Kafka that Strimzi runs"""
+  render  print them as KafkaTopic resources for a Kafka that Strimzi runs
+  save    copy what stands in Kafka alone into a folder; topics may be named behind it
+  load    write such a copy into topics that are empty; topics may be named behind it"""
 
 
 def topics_command(argv: list[str]) -> int:
-    """`mailwake topics apply`, `list` and `render`. Raises MailwakeError."""
+    """`mailwake topics apply`, `list`, `render`, `save` and `load`. Raises MailwakeError."""
     if argv in (["--help"], ["-h"]):
         print(_USAGE)
     elif argv == ["apply"]:
@@ -51,10 +55,16 @@ def topics_command(argv: list[str]) -> int:
             )
     elif argv[:2] == ["render", "--strimzi"] and len(argv) == 3:
         print(render_strimzi(read_settings(), argv[2]), end="")
+    elif argv[:1] in (["save"], ["load"]) and len(argv) > 1 and not argv[1].startswith("-"):
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        copy = save_topics if argv[0] == "save" else load_topics
+        for name, count in asyncio.run(copy(read_settings(), Path(argv[1]), argv[2:])).items():
+            print(f"{name:20} {count:>12,} records")
     else:
         said = " ".join(argv) or "nothing"
         raise ConfigError(
-            "mailwake topics takes apply, list or render --strimzi CLUSTER, but was given " + said
+            "mailwake topics takes apply, list, render --strimzi CLUSTER, save FOLDER or load "
+            f"FOLDER, but was given {said}"
         )
     return 0
 

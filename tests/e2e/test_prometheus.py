@@ -25,7 +25,7 @@ EMPTY = {
     "Attempts, a second",
     "Given up, put off, without a message, a second",
     "Time of an attempt, and from the alert, 99 %",
-    "Digests in a day",
+    "Digests in a day, and due now",
 }
 """Panels that show nothing as long as nothing of the kind has happened."""
 

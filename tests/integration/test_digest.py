@@ -269,6 +269,7 @@ async def test_an_address_that_is_refused_for_now_gets_it_later(ben: Ben, host: 
             wait_until, "it waits", lambda: "a digest waits" in ben.digest.log.read_text()
         )
         assert await ben.state() == "sending"
+        assert ben.digest.metric("mailwake_digests_due") == 1  # though it waits
     host.faults = []
     with running(ben.digest):
         await until_state(ben, "sent")

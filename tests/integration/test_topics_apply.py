@@ -161,7 +161,7 @@ def test_the_command(settings: Settings) -> None:
     assert all(settings.topic(name) in listed for name in registry())
     wrong = run(settings, "aply")
     assert wrong.returncode == ConfigError.exit_code
-    assert wrong.stderr.startswith("mailwake: mailwake topics takes apply, list or render")
+    assert wrong.stderr.startswith("mailwake: mailwake topics takes apply, list, render ")
     assert wrong.stderr.endswith(" but was given aply\n")
 
 

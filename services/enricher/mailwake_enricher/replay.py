@@ -1,8 +1,9 @@
-"""`mailwake replay hits.unmatched`: gives hits that found no send to the enricher once more.
+"""`mailwake replay`: `hits.unmatched` gives hits that found no send to the enricher once more;
+`loader` sets the loader back (`mailwake_enricher.rewind`).
 
-Each is marked `replayed` and published to `hits`, from where it joins a send that has come since.
-What still finds none comes back to `hits.unmatched` after it has waited; a run reads to where the
-topic ended at its start, so that it ends. The enricher remembers replayed hits
+Each hit is marked `replayed` and published to `hits`, from where it joins a send that has come
+since. What still finds none comes back to `hits.unmatched` after it has waited; a run reads to
+where the topic ended at its start, so that it ends. The enricher remembers replayed hits
 (`mailwake_enricher.seen`): running it twice counts nothing twice.
 """
 
@@ -32,6 +33,7 @@ from mailwake.publish import batches
 from mailwake.settings import Settings, read_settings
 from mailwake_enricher.progress import Progress
 from mailwake_enricher.reclassify import TIME, millis_of
+from mailwake_enricher.rewind import rewind_loader
 
 TOPIC = "hits.unmatched"
 _POLL_MS = 500
@@ -52,14 +54,22 @@ def main(argv: list[str]) -> int:
     """Runs the command; gives the exit status."""
     parser = argparse.ArgumentParser(
         prog="mailwake replay",
-        description="Gives hits that found no send to the enricher once more.",
+        description="hits.unmatched: gives hits that found no send to the enricher once more. "
+        "loader: sets the loader, which must not run, back, so that it stores again what stands in "
+        "Kafka.",
         epilog=TIME,
     )
-    parser.add_argument("topic", choices=[TOPIC])
-    parser.add_argument("--since", metavar="TIME", help="hits that the edge saw at or after it")
+    parser.add_argument("topic", choices=[TOPIC, "loader"])
+    parser.add_argument(
+        "--since", metavar="TIME", help="hits that the edge saw, or records written, at or after it"
+    )
     parser.add_argument("--dry-run", action="store_true", help="count them, no more")
     arguments = parser.parse_args(argv)
     since = millis_of(arguments.since, "--since") or 0
+    if arguments.topic == "loader":
+        count = asyncio.run(rewind_loader(read_settings(), since, dry_run=arguments.dry_run))
+        print(f"{count:,} records {'would be' if arguments.dry_run else 'will be'} loaded again")
+        return 0
     done = asyncio.run(replay(read_settings(), since, dry_run=arguments.dry_run))
     what = "would be replayed" if arguments.dry_run else "replayed"
     print(f"{done.hits:,} hits {what}")

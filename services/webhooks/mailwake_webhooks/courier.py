@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import get_args
 
 from aiokafka import (
     AIOKafkaConsumer,
@@ -105,6 +106,8 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is n
         self._attempting: set[asyncio.Task[None]] = set()
         self._failed: BaseException | None = None
         self._sharing_out = True
+        for reason in get_args(DisabledFor):  # from 0 on, so that Prometheus sees the first one
+            metrics.WEBHOOK_DISABLED.labels(reason)
 
     @property
     def topics(self) -> list[str]:

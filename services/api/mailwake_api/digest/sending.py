@@ -21,7 +21,7 @@ from mailwake.ids import now_ms
 from mailwake.kafka import write
 from mailwake.keeping_up import KeepingUp
 from mailwake.keyring import Keyring
-from mailwake.metrics import DIGESTS
+from mailwake.metrics import DIGESTS, DIGESTS_DUE
 from mailwake.mutes import Mutes
 from mailwake.settings import Settings
 from mailwake_api.digest.due import Period, due
@@ -97,13 +97,18 @@ class Digests:
         )
 
     def due(self, ours: Callable[[bytes], bool]) -> list[bytes]:
-        """The keys of the users of ours who are to get a digest now."""
+        """The keys of the users of ours who are to get a digest now.
+
+        Those whose last attempt failed shortly before are due too, but wait.
+        """
         now = self._clock()
-        return [
+        all_due = [
             key
             for key, wish in self._wishes.items()
-            if ours(key) and self._again.get(key, 0) <= now and due(wish, self._last.get(key), now)
+            if ours(key) and due(wish, self._last.get(key), now)
         ]
+        DIGESTS_DUE.set(len(all_due))
+        return [key for key in all_due if self._again.get(key, 0) <= now]
 
     async def send(
         self, keys: list[bytes], ours: Callable[[bytes], bool], progressed: Callable[[], None]
