@@ -55,9 +55,8 @@ def mutate(target: Target, why: Mapping[tuple[str, str], str], every: int, jobs:
     outcomes: Counter[Outcome] = Counter()
     explained = 0
     unexplained = []
-    for tried, (module, mutant, outcome) in enumerate(
-        try_all(made, target.tests, patience, jobs), 1
-    ):
+    tried = try_all(made, target.tests, patience, jobs)
+    for number, (module, mutant, outcome) in enumerate(tried, 1):
         outcomes[outcome] += 1
         if outcome == "survived":
             if (module.name, mutant.name) in why:
@@ -65,8 +64,8 @@ def mutate(target: Target, why: Mapping[tuple[str, str], str], every: int, jobs:
             else:
                 unexplained.append(mutant.name)
                 print(shown(module, mutant), flush=True)
-        if tried % 25 == 0:
-            say(f"{target.name}: {tried} of {len(made)}, {outcomes['survived']} survived")
+        if number % 10 == 0:
+            say(f"{target.name}: {number} of {len(made)}, {outcomes['survived']} survived")
     return {
         "target": target.name,
         "modules": [module.file for module in target.modules],

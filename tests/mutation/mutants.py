@@ -38,7 +38,7 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd,
 }
-_LEFT_OUT = (ast.AugAssign, ast.Delete, ast.Raise)
+_LEFT_OUT = (ast.AugAssign, ast.Delete, ast.Expr, ast.Raise)
 _PASSED_OVER = {"annotation", "returns", "decorator_list", "type_params"}
 
 
@@ -168,7 +168,7 @@ def _negated(node: ast.If | ast.While | ast.IfExp) -> Iterator[_Undo]:
 def _may_be_left_out(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Assign):  # a name that is missing would be found by any test
         return not isinstance(statement.targets[0], ast.Name | ast.Tuple)
-    return isinstance(statement, _LEFT_OUT) or isinstance(statement, ast.Expr)
+    return isinstance(statement, _LEFT_OUT)
 
 
 def _leave_out(statement: ast.stmt) -> _Undo:
@@ -183,7 +183,7 @@ def _leave_out(statement: ast.stmt) -> _Undo:
 
     vars(statement).clear()
     vars(statement).update(place)
-    statement.__class__ = ast.Pass  # type: ignore[assignment]  # in place: its parent holds it
+    statement.__class__ = ast.Pass  # in place: its parent holds it
     return undo
 
 

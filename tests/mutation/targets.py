@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ENRICHER = "services/enricher/mailwake_enricher"
 EDGE = "services/edge/mailwake_edge"
+DEDUPLICATING = ("take_hit", "_is_late", "_has_room", "is_over")
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ TARGETS = (
         "deduplication",
         (
             Module(f"{ENRICHER}/seen.py"),
-            Module(
-                f"{ENRICHER}/decide.py", within=("take_hit", "_is_late", "_has_room", "is_over")
-            ),
+            Module(f"{ENRICHER}/decide.py", within=DEDUPLICATING),
         ),
         (
             "tests/unit/enricher/test_seen.py",

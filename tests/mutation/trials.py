@@ -30,6 +30,8 @@ Outcome = Literal["killed", "survived", "timeout"]
 
 PASSED, FAILED = 0, 1
 LEAST_S = 20.0
+EXAMPLES = 30
+"""Of a property test without a number of its own: a fault that matters shows in that many."""
 
 
 class _Import(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -53,14 +55,15 @@ class _Import(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class _Plugin:
-    """A mutant that is found need not be found in its smallest form."""
+    """Has property tests look less long: a fault need not be shown in its smallest form."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         """Lets property tests stop at the first example that fails."""
         from hypothesis import Phase, settings
 
-        settings.register_profile("mutation", settings(), phases=[Phase.explicit, Phase.generate])
+        phases = [Phase.explicit, Phase.generate]
+        settings.register_profile("mutation", settings(), phases=phases, max_examples=EXAMPLES)
         settings.load_profile("mutation")
 
 
@@ -95,17 +98,19 @@ def _in_child(tests: Sequence[str], folder: str, told: Path) -> int:
         try:
             _quiet()
             status = _tests(tests, folder)
-            told.write_text(
-                json.dumps([name for name, each in sys.modules.items() if _is_alien(each)])
-            )
+            told.write_text(json.dumps(_aliens()))
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _is_alien(module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and "site-packages" in file and "xdist" not in file
+def _aliens() -> list[str]:
+    """The modules that are imported here and are none of this repository."""
+    return [
+        name
+        for name, module in sys.modules.items()
+        if "site-packages" in (getattr(module, "__file__", None) or "")
+    ]
 
 
 def try_all(
@@ -163,4 +168,4 @@ def _tests(tests: Sequence[str], folder: str) -> int:
     os.chdir(ROOT)
     options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are imported already
-    return int(pytest.main([*options, f"--basetemp={folder}/tmp", *tests], plugins=[_Plugin()]))
+    return int(pytest.main([*options, f"--basetemp={folder}/tests", *tests], plugins=[_Plugin()]))
