@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from pathlib import Path
 
+from bench.record import record
 from bench.row import Row
 from mailwake.errors import MailwakeError
 
-STAGES = ("instrument", "edge", "enricher", "loader", "bell", "way", "mailbox")
+STAGES = (
+    "instrument",
+    "edge",
+    "enricher",
+    "recovery",
+    "loader",
+    "notifier",
+    "bell",
+    "way",
+    "mailbox",
+)
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -58,8 +68,7 @@ def main(wanted: list[str]) -> int:
             print(f"bench {stage}: {error}", file=sys.stderr)
     print(table(rows))
     if not wanted and not failed:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
+        record("make bench", [row.as_dict() for row in rows]).write(RESULTS)
         print(f"written to {RESULTS.relative_to(Path.cwd())}")
     return int(failed)
 

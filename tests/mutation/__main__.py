@@ -8,7 +8,6 @@ tried at a time.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tomllib
@@ -17,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.record import record
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.targets import ROOT, TARGETS, Module, Target
 from tests.mutation.trials import Outcome, prepare, try_all
@@ -115,7 +115,7 @@ def main(names: list[str]) -> int:
             f"{row['explained']:>11}{'' if row['met'] else '  NOT MET'}"
         )
     if not names and every == 1:
-        RESULTS.write_text(json.dumps({"targets": rows}, indent=1) + "\n", "utf-8")
+        record("make mutation", {"targets": rows}).write(RESULTS)
     return int(bool(old) or not all(row["met"] for row in rows))
 
 

@@ -77,6 +77,7 @@ TARGETS = (
                     "Register.preference",
                     "Register.policy",
                     "Register.consents",
+                    "Register.denies",
                     "Register.toggles",
                     "Register.permission",
                     "Register.write_consents",

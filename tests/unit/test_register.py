@@ -140,6 +140,7 @@ async def test_where_nothing_was_said_the_defaults_hold(topics: Topics) -> None:
         assert register.policy("acme") == Policy("acme", at=0)
         assert register.toggles("acme", "ben") == BOTH
         assert register.consents("acme", ANNA) == {}
+        assert not register.denies("acme", ANNA, "opens")
         assert register.permission("acme", [ANNA], BOTH).refused == {
             "opens": "unknown",
             "clicks": "unknown",
@@ -170,6 +171,18 @@ async def test_consents_are_told_by_recipient_and_purpose(topics: Topics) -> Non
         assert register.consents("acme", ANNA) == {"opens": opens, "clicks": clicks}
         assert register.consents("acme", BOB) == {"opens": bobs}
         assert register.consents("other", ANNA) == {}
+        assert register.denies("acme", ANNA, "opens")
+        assert not register.denies("acme", ANNA, "clicks")
+        assert not register.denies("acme", BOB, "opens")
+        assert not register.denies("other", ANNA, "opens")
+
+
+async def test_an_unknown_is_no_denial(topics: Topics) -> None:
+    async with registered(topics) as register:
+        await register.write_consents([said("denied", 1), said("unknown", 2)])
+        await register.current()
+        assert not register.denies("acme", ANNA, "opens")
+        assert register.consents("acme", ANNA)["opens"].state == "unknown"
 
 
 async def test_all_recipients_decide_and_the_mode_is_the_one_asked_for(topics: Topics) -> None:
