@@ -131,26 +131,13 @@ class Bench:
         for _ in range(hits // IN_RECORD):
             partition = self._dice.randrange(PARTITIONS)
             mails = self._dice.sample(self._mails[partition], IN_RECORD)
-            yield partition, [self._hit(mail, START + day * DAY) for mail in mails]
-
-    def _hit(self, message_id: str, day: int) -> Hit:
-        """A fifth are clicks; most mails are read by one reader all the time."""
-        dice = self._dice
-        click = dice.random() < 0.2
-        reader = int(message_id[-2:], 16)
-        return Hit(
-            hit_id=self._stream.next(),
-            kind="click" if click else "open",
-            at=day + dice.randrange(DAY),
-            tenant="acme",
-            message_id=message_id,
-            recipient=1,
-            mode="identified",
-            link=(link := dice.randrange(5)) if click else None,
-            target=f"https://shop.example/offers/{link}?from=mail" if click else None,
-            network=f"203.0.{reader}.0/24",
-            agent=AGENTS[reader % len(AGENTS)],
-        )
+            yield (
+                partition,
+                [
+                    made_hit(self._dice, self._stream.next(), mail, START + day * DAY)
+                    for mail in mails
+                ],
+            )
 
     async def _publish(self, topic: str, records: list[tuple[int, bytes]]) -> None:
         producer = await start_producer(self._settings, client_id="bench")
@@ -224,6 +211,25 @@ class Bench:
             return time.perf_counter(), 0
         counts = [float(line[len(name) :]) for line in page.splitlines() if line.startswith(name)]
         return time.perf_counter(), sum(counts)
+
+
+def made_hit(dice: random.Random, hit_id: str, message_id: str, day: int) -> Hit:
+    """A fifth are clicks; most mails are read by one reader all the time."""
+    click = dice.random() < 0.2
+    reader = int(message_id[-2:], 16)
+    return Hit(
+        hit_id=hit_id,
+        kind="click" if click else "open",
+        at=day + dice.randrange(DAY),
+        tenant="acme",
+        message_id=message_id,
+        recipient=1,
+        mode="identified",
+        link=(link := dice.randrange(5)) if click else None,
+        target=f"https://shop.example/offers/{link}?from=mail" if click else None,
+        network=f"203.0.{reader}.0/24",
+        agent=AGENTS[reader % len(AGENTS)],
+    )
 
 
 def made_send(message_id: str) -> Send:

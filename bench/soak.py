@@ -33,6 +33,7 @@ import psutil
 import uvloop
 
 from bench.edge import AGENT
+from bench.record import record
 from bench.way import RATE
 from mailwake.contracts import Send
 from mailwake.errors import MailwakeError, UnavailableError
@@ -272,7 +273,7 @@ def main(arguments: list[str]) -> int:
         (before, after), (first, last) = each["memory_mib"], each["files"]
         flat = "" if each["flat"] else "  GREW"
         print(f"{each['process']:12}{before:8,.0f}{after:8,.0f}{first:8,}{last:8,}{flat}")
-    RESULTS.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
+    record("make soak", said).write(RESULTS)
     return int(bool(said["lag_at_the_end"]) or not all(each["flat"] for each in said["processes"]))
 
 

@@ -7,13 +7,14 @@ with `--long` the scenarios run at their full length.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
+
+from bench.record import record
 
 PAGE = Path(__file__).parents[1] / "docs" / "faults.md"
 COLUMNS = ("injected", "answered", "lost", "doubled")
@@ -98,7 +99,7 @@ def pytest_terminal_summary(
     terminalreporter.write_line(table(said))
     form = "long" if config.getoption("--long") else "short"
     rows = [asdict(each) for each in said]
-    Path(file).write_text(json.dumps({"form": form, "scenarios": rows}, indent=1) + "\n", "utf-8")
+    record("make faults", {"form": form, "scenarios": rows}).write(Path(file))
 
 
 def gathered(reports: Iterable[pytest.TestReport]) -> list[Scenario]:

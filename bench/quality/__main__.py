@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from bench.quality.parameters import read_parameters
 from bench.quality.report import measures, report
 from bench.quality.score import Score, score
 from bench.quality.traffic import mails
+from bench.record import record
 
 SEEDS = 5
 MAILS = 4_000
@@ -61,9 +61,8 @@ def main(argv: Sequence[str]) -> int:
     print(report(scores, seeds))
     print(f"\n{time.perf_counter() - began:.0f} s")
     if wanted == parser.parse_args([]):
-        RESULTS.parent.mkdir(exist_ok=True)
         rows = [measure.as_dict() for measure in measures(scores)]
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+        record("make quality", rows).write(RESULTS)
         print(f"written to {RESULTS.relative_to(Path.cwd())}")
     return 0
 

@@ -7,12 +7,13 @@ tests/fuzz/seeds start it off. An input that breaks a law is written to tests/fu
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from bench.record import record
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -82,7 +83,7 @@ def main(arguments: list[str]) -> int:
             f"{each['inputs']:>7,}  {'BROKEN' if each['broken'] else 'hold'}"
         )
     if not arguments[1:]:
-        RESULTS.write_text(json.dumps({"targets": said}, indent=1) + "\n", "utf-8")
+        record("make fuzz", {"targets": said}).write(RESULTS)
     return int(any(each["broken"] for each in said))
 
 

@@ -84,7 +84,7 @@ def test_only_the_usual_run_is_written(
     monkeypatch.setattr(quality, "SEEDS", 2)
     assert quality.main([]) == 0
     assert "written to results/quality.json" in capsys.readouterr().out
-    assert {"figure", "aim", "met"} <= json.loads(results.read_text("utf-8"))[0].keys()
+    assert {"figure", "aim", "met"} <= json.loads(results.read_text("utf-8"))["content"][0].keys()
 
 
 @pytest.mark.parametrize("argv", [["--mails", "0"], ["--seeds", "0"], ["--mails", "x"]])

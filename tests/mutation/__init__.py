@@ -1,0 +1,1 @@
+"""Mutation testing: do the unit tests notice when what matters most is wrong?"""
