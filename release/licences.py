@@ -40,10 +40,17 @@ CLASSIFIERS = {
 }
 
 NAMES = {
-    **{"apache 2": "Apache-2.0", "apache 2.0": "Apache-2.0", "apache license 2.0": "Apache-2.0"},
-    **{"apache license, version 2.0": "Apache-2.0", "bsd": "BSD-3-Clause", "mit license": "MIT"},
-    **{"bsd 3-clause": "BSD-3-Clause", "3-clause bsd license": "BSD-3-Clause"},
-    **{"apache-2.0 license": "Apache-2.0", "psf-2.0": "PSF-2.0", "dual license": ""},
+    "apache 2": "Apache-2.0",
+    "apache 2.0": "Apache-2.0",
+    "apache license 2.0": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "bsd": "BSD-3-Clause",
+    "mit license": "MIT",
+    "bsd 3-clause": "BSD-3-Clause",
+    "3-clause bsd license": "BSD-3-Clause",
+    "apache-2.0 license": "Apache-2.0",
+    "psf-2.0": "PSF-2.0",
+    "dual license": "",
 }
 """What projects write into the field License, and what it is in SPDX."""
 
