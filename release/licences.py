@@ -139,7 +139,7 @@ def page(found: Iterable[Part]) -> str:
         "# Licences",
         "",
         "Mailwake is under Apache-2.0. What it runs on, with all extras; written by",
-        "`python -m release.licences`. `make sbom` lists the same with versions and hashes (CycloneDX).",
+        "`python -m release.licences`. `make sbom` lists the same with versions (CycloneDX).",
         "`local` are those that the extra for one machine alone brings.",
         "",
         "| package | licence | |",
