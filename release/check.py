@@ -94,7 +94,16 @@ def install(wheel: Path, folder: Path, extras: str = "") -> Path:
     python = folder / "bin" / "python"
     lock = ["-c", str(_constraints(folder))]
     wanted = f"{wheel}{extras}"
-    command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *lock, wanted]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        *lock,
+        wanted,
+    ]
     subprocess.run(command, check=True, cwd=folder)
     return folder / "bin"
 

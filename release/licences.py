@@ -110,9 +110,8 @@ def licence_of(name: str) -> str:
     if name in KNOWN:
         return KNOWN[name]
     about = metadata.metadata(name)
-    expression = about.get("License-Expression")
-    if expression:
-        return str(expression)
+    if "License-Expression" in about:
+        return str(about["License-Expression"])
     classified = {
         CLASSIFIERS[last]
         for each in about.get_all("Classifier") or []
@@ -120,7 +119,7 @@ def licence_of(name: str) -> str:
     }
     if classified:
         return " OR ".join(sorted(classified))
-    said = (about.get("License") or "").strip()
+    said = about["License"].strip() if "License" in about else ""
     return said if said in ALLOWED else NAMES.get(said.lower(), "")
 
 

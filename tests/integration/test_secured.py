@@ -4,7 +4,6 @@ service that lacks one of them says which, loses nothing, and goes on when it ha
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from mailwake.kafka import start_admin, start_producer
 from mailwake.keyring import Keyring, read_keyring
 from mailwake.migrate import migrate
 from mailwake.publish import publish
-from mailwake.rights import render_commands
 from mailwake.settings import Settings
 from mailwake.tokens import Token
 from mailwake.topics_apply import apply_topics
@@ -305,31 +303,6 @@ async def test_who_is_not_let_in_ends_with_one_line(
         assert "Traceback" not in service.log.read_text()
     finally:
         service.kill()
-
-
-async def test_kafkas_own_tool_takes_the_commands(
-    installed: Installation, secured: SecuredKafka, tmp_path: Path
-) -> None:
-    """One user's, as they are printed: Kafka then tells the same rights again."""
-    admin = tmp_path / "admin.properties"
-    password = secured.password_file("admin").read_text().strip()
-    admin.write_text(
-        "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\n"
-        "sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required "
-        f'username="admin" password="{password}";\n'
-        f"ssl.truststore.type=PEM\nssl.truststore.location={secured.certificate}\n"
-    )
-    printed = render_commands(replace(installed.settings, topic_prefix="own."), "other-")
-    lines = [line for line in printed.splitlines() if "User:other-notifier " in line]
-    assert lines
-    for line in lines:
-        words = line.replace("ADMIN", str(admin)).split()[1:]
-        command = secured.local.tool("org.apache.kafka.tools.AclCommand", *words)
-        done = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "principal=User:other-notifier, host=*" in done.stdout
 
 
 async def test_an_admin_is_told_too(installed: Installation, tmp_path: Path) -> None:
