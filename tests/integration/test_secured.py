@@ -74,7 +74,7 @@ class Installation:
 
     def of(self, service: str, **more: Any) -> Settings:
         """The settings as a service is given them."""
-        return replace(self.settings, **self._secured.of(f"mailwake-{service}"), **more)
+        return replace(self.settings, **self._secured.of(f"mailwake-{service}") | more)
 
     def service(self, name: str, **more: Any) -> Service:
         """A service, not yet started; its log goes on where it was."""
@@ -303,6 +303,28 @@ async def test_who_is_not_let_in_ends_with_one_line(
         assert "Traceback" not in service.log.read_text()
     finally:
         service.kill()
+
+
+async def test_an_edge_that_is_not_let_in_answers_and_says_so(
+    installed: Installation, tmp_path: Path
+) -> None:
+    """Its readers are not made to wait for a password; their hits wait in its spool."""
+    wrong, send = tmp_path / "wrong", await installed.send()
+    wrong.write_text("wrong\n")
+    edge = installed.service("edge", kafka_password_file=wrong)
+    told = "does not take the user mailwake-edge with the password"
+    try:
+        await asyncio.to_thread(edge.start)
+        await installed.open(send)
+        await asyncio.to_thread(wait_until, "it is said", lambda: told in edge.log.read_text())
+    finally:
+        edge.kill()
+    again = installed.service("edge")
+    try:
+        await asyncio.to_thread(again.start)
+        await installed.wait_held("hits", 1)
+    finally:
+        again.kill()
 
 
 async def test_an_admin_is_told_too(installed: Installation, tmp_path: Path) -> None:
