@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Debian packages that are named like their commands
 TOOLS := chromium faketime kcat prometheus
 
-.PHONY: help run demo test lint format unit faults fuzz k8s-check bench soak quality docs lock wheel tools clean
+.PHONY: help run demo test lint format unit faults fuzz k8s-check bench soak quality docs lock wheel tools clean sbom release-check
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -57,6 +57,11 @@ wheel: .venv/ready ## build the wheel and the sdist into dist/
 
 docs: .venv/ready ## build the documentation as a site into dist/site
 	$(BIN)/mkdocs build --strict --quiet
+sbom: .venv/ready ## list what it runs on, with versions and licences (CycloneDX), in dist/sbom.json
+	$(BIN)/python -m release.sbom
+
+release-check: .venv/ready ## build wheel and sdist, install the wheel into an empty environment, try it there
+	$(BIN)/python -m release.check
 
 lock: .venv/ready ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --upgrade \

@@ -14,7 +14,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from mailwake.errors import DeniedError, UnavailableError
 from mailwake.kafka_security import client_arguments, denied, why_away
@@ -184,6 +189,22 @@ def hides(settings: Settings, *topics: str) -> DeniedError:
     told = denied(settings, TopicAuthorizationFailedError(set(topics)))
     assert told is not None  # noqa: S101
     return told
+
+
+async def require_group(settings: Settings, group: str) -> None:
+    """Raises DeniedError when Kafka does not let us know the group (name without the prefix), and
+    so not join it either; UnavailableError when it does not answer."""
+    admin = await start_admin(settings)
+    try:
+        await admin.find_coordinator(settings.topic(group))
+    except GroupAuthorizationFailedError:
+        told = denied(settings, GroupAuthorizationFailedError(settings.topic(group)))
+        assert told is not None  # noqa: S101
+        raise told from None
+    except KafkaError as error:  # such as that there is no group at all as yet
+        log.debug("the coordinator of %s is not known: %s", group, error)
+    finally:
+        await admin.close()
 
 
 async def partitions_of_topic(settings: Settings, name: str) -> list[TopicPartition]:

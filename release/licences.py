@@ -40,10 +40,17 @@ CLASSIFIERS = {
 }
 
 NAMES = {
-    **{"apache 2": "Apache-2.0", "apache 2.0": "Apache-2.0", "apache license 2.0": "Apache-2.0"},
-    **{"apache license, version 2.0": "Apache-2.0", "bsd": "BSD-3-Clause", "mit license": "MIT"},
-    **{"bsd 3-clause": "BSD-3-Clause", "3-clause bsd license": "BSD-3-Clause"},
-    **{"apache-2.0 license": "Apache-2.0", "psf-2.0": "PSF-2.0", "dual license": ""},
+    "apache 2": "Apache-2.0",
+    "apache 2.0": "Apache-2.0",
+    "apache license 2.0": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "bsd": "BSD-3-Clause",
+    "mit license": "MIT",
+    "bsd 3-clause": "BSD-3-Clause",
+    "3-clause bsd license": "BSD-3-Clause",
+    "apache-2.0 license": "Apache-2.0",
+    "psf-2.0": "PSF-2.0",
+    "dual license": "",
 }
 """What projects write into the field License, and what it is in SPDX."""
 
@@ -103,9 +110,8 @@ def licence_of(name: str) -> str:
     if name in KNOWN:
         return KNOWN[name]
     about = metadata.metadata(name)
-    expression = about.get("License-Expression")
-    if expression:
-        return str(expression)
+    if "License-Expression" in about:
+        return str(about["License-Expression"])
     classified = {
         CLASSIFIERS[last]
         for each in about.get_all("Classifier") or []
@@ -113,7 +119,7 @@ def licence_of(name: str) -> str:
     }
     if classified:
         return " OR ".join(sorted(classified))
-    said = (about.get("License") or "").strip()
+    said = about["License"].strip() if "License" in about else ""
     return said if said in ALLOWED else NAMES.get(said.lower(), "")
 
 
@@ -132,7 +138,7 @@ def page(found: Iterable[Part]) -> str:
         "# Licences",
         "",
         "Mailwake is under Apache-2.0. What it runs on, with all extras; written by",
-        "`python -m release.licences`. `make sbom` lists the same with versions and hashes (CycloneDX).",
+        "`python -m release.licences`. `make sbom` lists the same with versions (CycloneDX).",
         "`local` are those that the extra for one machine alone brings.",
         "",
         "| package | licence | |",

@@ -54,7 +54,9 @@ def prune(described: dict[str, Any], kept: list[Part]) -> dict[str, Any]:
 def main() -> int:
     """Writes the file; fails when a licence is unknown or not allowed."""
     found = parts()
-    refused = [f"{each.name}: {each.licence or 'unknown'}" for each in found if not is_allowed(each)]
+    refused = [
+        f"{each.name}: {each.licence or 'unknown'}" for each in found if not is_allowed(each)
+    ]
     if refused:
         print(f"licences that are not allowed: {'; '.join(refused)}", file=sys.stderr)
         return 1

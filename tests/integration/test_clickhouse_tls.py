@@ -11,6 +11,7 @@ import pytest
 
 from mailwake.clickhouse import ClickHouse, ClickHouseError, secured_url
 from mailwake.errors import ConfigError, DeniedError, MailwakeError, UnavailableError
+from mailwake.grants import NEEDS, render
 from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings
 from mailwake_local.clickhouse import LocalClickHouse
@@ -136,3 +137,22 @@ def test_a_ca_without_tls_is_a_contradiction(settings: Settings) -> None:
     plain = settings.clickhouse_url.replace("clickhouses:", "clickhouse:")
     with pytest.raises(ConfigError, match="CLICKHOUSE_CA wants TLS"):
         secured_url(replace(settings, clickhouse_url=plain))
+
+
+def test_the_engine_can_read_the_grants(settings: Settings, tmp_path: Path) -> None:
+    """Whether ClickHouse carries them out cannot be tried here, for the local one keeps no users;
+    whether it can read them can."""
+    for need in NEEDS:
+        (tmp_path / need.service).write_text("a password\n")
+    store = ClickHouse(secured_url(settings))
+    try:
+        for printed in (render("mailwake"), render("mailwake", passwords=tmp_path)):
+            lines = [line for line in printed.splitlines() if line and not line.startswith("--")]
+            for line in lines:
+                statement = line.removesuffix(";")
+                ((read,),) = store.query("SELECT formatQuery(%(sql)s)", {"sql": statement})
+                assert read
+        with pytest.raises(ClickHouseError, match="Syntax error"):
+            store.query("SELECT formatQuery('GRANT EVERYTHING AT ALL ON x')")
+    finally:
+        store.close()

@@ -41,7 +41,7 @@ ENTRIES = {
 READING = {"Follower", "start_consumer", "subscribe"}
 USING = READING | {
     *("require_topics", "partitions_of_topic", "write", "_write", "ends", "topic", "Output"),
-    *("first_record", "_reject", "wait"),
+    *("first_record", "_reject", "wait", "require_group"),
 }
 """What is called with the name of a topic or group, in code that knows Kafka."""
 

@@ -144,11 +144,6 @@ class LocalKafka:
                 self._process.wait(deadline_s)
         self.kill()
 
-    def tool(self, name: str, *arguments: str) -> list[str]:
-        """The command that runs one of Kafka's own tools, named by its class."""
-        class_path = os.pathsep.join(map(str, self._find_jars()))
-        return [*self._command(self._find_java(), class_path), name, *arguments]
-
     def kill(self) -> None:
         """Ends the node at once (SIGKILL), as a crash would; its data stays."""
         if self._process:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mailwake.errors import ConfigError, UnavailableError
-from mailwake.kafka import hidden_topics, hides, start_admin, start_producer
+from mailwake.kafka import hidden_topics, hides, require_group, start_admin, start_producer
 from mailwake.metrics import ENRICHER_RULES
 from mailwake.service import Status, run_service
 from mailwake.settings import Settings
@@ -44,6 +44,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     with _state_folder(settings):
         partitions = await count_partitions(settings)
+        await require_group(settings, "enricher")  # Faust would wait for ever, and say nothing
         producer = await start_producer(
             settings, client_id=f"mailwake-enricher-{settings.worker}", compression="zstd"
         )
