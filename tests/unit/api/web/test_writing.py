@@ -24,7 +24,7 @@ def read(data: bytes) -> EmailMessage:
 
 def written(subject: str = "Hello", text: str = "Hi", to: list[Party] | None = None) -> bytes:
     return mail(
-        DANA, to or [ANNA], subject, text, "<1@acme.example>", "Tue, 24 Nov 2026 17:00:00 -0000"
+        DANA, to or [ANNA], subject, text, "<1@acme.example>", "Tue, 24 Nov 2026 17:00:00 -0000", {}
     )
 
 
