@@ -102,7 +102,7 @@ async def test_reports_say_how_many_mails_they_leave_out(mailbox: Mailbox, ben: 
     count_days(mailbox.client, today(25))
     of_ben = [mail.send for mail in over.mails if (mail.send.tenant, mail.send.user) == SENDERS[0]]
 
-    async def left_out(name: str, **asked: str) -> int:
+    async def left_out(name: str, **asked: Any) -> int:
         found: dict[str, Any] = await ben.json(f"/v1/reports/{name}", **asked)
         return int(found["gone"])
 
