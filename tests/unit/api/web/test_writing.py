@@ -94,3 +94,21 @@ def test_what_is_written_never_becomes_a_tag(text: str) -> None:
     assert made.count("<") == sum(
         made.count(tag) for tag in ("<p>", "</p>", "<br>", "</body>", "</html>")
     )
+
+
+def test_what_the_relay_is_told_stands_in_the_header_and_the_same_words_give_the_same_mail() -> (
+    None
+):
+    """The relay knows a mail that comes again by its Message-ID and its body."""
+    wishes = {
+        "X-Mailwake-Track": "none",
+        "X-Mailwake-Tag": "Frühling\r\nBcc: x",
+        "X-Mailwake-A": "",
+    }
+    given = (DANA, [ANNA], "Hello", "Hi\n\nthere", "<1@acme.example>", "now", wishes)
+    first, second = mail(*given), mail(*given)
+    assert first == second
+    parsed = read(first)
+    assert (parsed["X-Mailwake-Track"], parsed["X-Mailwake-Tag"]) == ("none", "Frühling Bcc: x")
+    assert "X-Mailwake-A" not in parsed
+    assert "Bcc" not in parsed
