@@ -6,7 +6,8 @@ to stands beside their number; `times` groups by when something happened. Whoeve
 out, of the counts of tracks by `mails_of_user` and of the events by the view `consented_events`.
 
 `overview` also tells of days whose mails are gone (docs/decisions/0021-retention.md): as they were
-counted before, by days of UTC, without medians, and not by the hour.
+counted before, by days of UTC, without medians, and not by the hour. The other reports tell nothing
+of these mails. Each report says how many mails it leaves out for that.
 """
 
 from __future__ import annotations
@@ -152,12 +153,15 @@ class Report(Struct, Generic[R], frozen=True):
 
     Attributes:
         more: whether there are more rows than `limit`.
+        gone: how many mails of this time and tag the rows do not tell of, since what is kept of
+            their days is no more than `overview` tells by day.
     """
 
     by: By
     zone: str
     rows: list[R]
     more: bool
+    gone: Count
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ _COUNTS = (
     " dateDiff('millisecond', s.sent_at, t.first_open_at) / 1000 AS open_after,"
     " dateDiff('millisecond', s.sent_at, t.first_click_at) / 1000 AS click_after"
 )
+_PAST_DAY = "toDateTime64(day, 3, 'UTC')"
 _PAST = f"(SELECT day, tag, retention_days FROM v_past_days WHERE {OF_USER})"
 OVERVIEW = _Kind(
     "overview",
@@ -281,10 +286,24 @@ async def read(
     return rows, len(found) > asked.limit
 
 
+async def gone(reader: Reader, tenant: str, user: str, asked: ReportQuery, kind: _Kind) -> int:
+    """How many mails of the user's a report leaves out, since their days are past.
+
+    Raises Problem.
+    """
+    if kind.past and asked.by != "hour":
+        return 0
+    values: dict[str, Value] = {"tenant": tenant, "user": user}
+    which = chosen(asked.tag, asked.since, asked.until, _PAST_DAY, values)
+    where = " AND ".join([OF_USER, *which])
+    rows = await reader.rows(f"SELECT sum(mails) FROM v_past_days WHERE {where}", **values)
+    return int(rows[0][0])
+
+
 async def _report(call: Call, kind: _Kind) -> Response:
     asked: ReportQuery = call.asked
-    user = call.user(asked.user)
-    rows, more = await read(call.parts.reader, call.caller.tenant, user, asked, kind)
+    of = call.parts.reader, call.caller.tenant, call.user(asked.user), asked, kind
+    (rows, more), missing = await asyncio.gather(read(*of), gone(*of))
     form = wanted(call.request, asked.format)
     if form != "json":
         data, media = await _table(form, kind, rows)
@@ -295,10 +314,13 @@ async def _report(call: Call, kind: _Kind) -> Response:
             {
                 "Content-Disposition": f'attachment; filename="mailwake-{kind.name}.{form}"',
                 "Mailwake-More": "true" if more else "false",
+                "Mailwake-Gone": str(missing),
                 "Vary": "Accept",
             },
         )
-    report: Report[Any] = Report(asked.by, asked.zone, [kind.row(*row) for row in rows], more)
+    report: Report[Any] = Report(
+        asked.by, asked.zone, [kind.row(*row) for row in rows], more, missing
+    )
     return conditions.answer(call.request, report, {"Vary": "Accept"})
 
 
@@ -322,7 +344,7 @@ def _sql(asked: ReportQuery, kind: _Kind, values: dict[str, Value]) -> str:
         # Of a day that is gone no hours are known, and it is a day of UTC in any zone.
         if asked.by != "hour":
             group = "toString(day)" if asked.by == "day" else _group(asked.by, kind.clock)
-            parts += " UNION ALL " + filled(kind.past, group, "toDateTime64(day, 3, 'UTC')")
+            parts += " UNION ALL " + filled(kind.past, group, _PAST_DAY)
         *counts, open_after, click_after = kind.row.__struct_fields__[1:]
         sums = ", ".join(f"sum(r.{name})" for name in counts)
         sql = (

@@ -7,6 +7,9 @@ tracked. In those days nothing happens to the mail any more, so what its day cam
 erased; a later count replaces the earlier, so a run that is repeated or cut off does no harm, and
 one that fails may fail for weeks.
 
+The edge knows nothing of a mail but its token, so raw hits leave by their own age alone; those of a
+mail whose rows are about to go are deleted here, `LAST_DAYS` before its grace ends.
+
 The names of a mail go with it: the display gets a tombstone, as in an erasure, by which the topic
 and the table lose it (docs/decisions/0021-retention.md).
 """
@@ -25,6 +28,9 @@ from mailwake.settings import Settings, read_settings
 
 GRACE_DAYS = 30
 """How many days after its tracking ended a mail stays; schemas/clickhouse/0006_retention.sql."""
+
+LAST_DAYS = 7
+"""So many days before the other rows of a mail its hits go; so long may runs fail for nothing."""
 
 ALONE_DAYS = 8
 """A display whose send is not there is waited for so long: a day more than `sends` is kept."""
@@ -80,16 +86,24 @@ _ALONE = (
 )
 
 
+_LEAVING = (
+    "tenant = %(tenant)s AND message_id IN (SELECT message_id FROM sends FINAL WHERE"
+    f" tenant = %(tenant)s AND expires_on <= toDate(%(today)s) + {LAST_DAYS})"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """What a run did.
 
     Attributes:
         days: how many rows of `sent_days` are as they were counted now, or before.
+        hits: how many raw hits were found whose mails are about to go; ClickHouse deletes them.
         displays: how many displays were erased.
     """
 
     days: int
+    hits: int
     displays: int
 
 
@@ -105,6 +119,22 @@ def count_days(clickhouse: ClickHouse, today: date) -> int:
         sql = f"SELECT count() FROM sent_days FINAL WHERE {_OF_TENANT}"
         rows += clickhouse.query(sql, values)[0][0]
     return rows
+
+
+def delete_hits(clickhouse: ClickHouse, today: date) -> int:
+    """Has ClickHouse delete the hits of mails that are about to go; gives how many there are.
+
+    It is not waited for: what a deletion that failed has left is found the next day. Blocks; raises
+    ClickHouseError and UnavailableError.
+    """
+    hits = 0
+    for tenant in _tenants(clickhouse, "sends"):
+        values = {"tenant": tenant, "today": today}
+        found = clickhouse.query(f"SELECT count() FROM hits WHERE {_LEAVING}", values)[0][0]
+        if found:
+            clickhouse.execute(f"ALTER TABLE hits DELETE WHERE {_LEAVING}", values)
+        hits += found
+    return hits
 
 
 def alone(clickhouse: ClickHouse, today: date) -> Iterator[list[str]]:
@@ -130,6 +160,7 @@ async def run(settings: Settings, today: date) -> Done:
     producer = await start_producer(settings, client_id="mailwake-retention")
     try:
         days = await asyncio.to_thread(count_days, clickhouse, today)
+        hits = await asyncio.to_thread(delete_hits, clickhouse, today)
         displays = 0
         lots = alone(clickhouse, today)
         while (some := await asyncio.to_thread(next, lots, None)) is not None:
@@ -140,7 +171,7 @@ async def run(settings: Settings, today: date) -> Done:
     finally:
         await stop_client(producer)
         clickhouse.close()
-    return Done(days, displays)
+    return Done(days, hits, displays)
 
 
 def _tenants(clickhouse: ClickHouse, table: str) -> Sequence[str]:
@@ -152,9 +183,12 @@ def main(argv: list[str]) -> int:
     """Runs the command; gives the exit status."""
     argparse.ArgumentParser(
         prog="mailwake retention",
-        description="Counts what days came to before their mails leave ClickHouse, and erases the "
-        "names of mails that are gone. Run it every day.",
+        description="Counts what days came to before their mails leave ClickHouse, deletes the raw "
+        "hits of these mails, and erases the names of mails that are gone. Run it every day.",
     ).parse_args(argv)
     done = asyncio.run(run(read_settings(), datetime.now(UTC).date()))
-    print(f"{done.days:,} rows of days counted, {done.displays:,} displays erased")
+    print(
+        f"{done.days:,} rows of days counted, {done.hits:,} hits to be deleted, "
+        f"{done.displays:,} displays erased"
+    )
     return 0

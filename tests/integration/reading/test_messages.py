@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
+from mailwake.contracts import Purpose
 from mailwake.reasons import SENTENCES
+from mailwake_api import timeline
 from tests.mailbox import (
     AT,
     DAY,
@@ -18,6 +21,8 @@ from tests.mailbox import (
     identity,
     numbers,
 )
+
+MARK = "f" * 32
 
 
 async def test_a_mail_as_the_list_tells_it(mailbox: Mailbox, ben: Asking) -> None:
@@ -223,6 +228,37 @@ async def test_one_mail_whole(mailbox: Mailbox, ben: Asking) -> None:
     assert mail["readers"]["line"].startswith("someone of 3 recipients")
     assert mail["forwards"] == 1
     assert [each["name"] for each in mail["recipients"]] == ["Anna", "Bob", "Carol"]
+
+
+@pytest.mark.parametrize("denied", [(), ("opens",), ("clicks",), ("opens", "clicks")])
+async def test_clickhouse_counts_a_long_timeline_as_a_short_one_is_counted_here(
+    mailbox: Mailbox, ben: Asking, monkeypatch: pytest.MonkeyPatch, denied: tuple[Purpose, ...]
+) -> None:
+    send = mailbox.send(1, "anna", "bob")
+    for revision, verdict in enumerate(("human", "scanner"), 1):  # the first was judged anew
+        first = mailbox.event(send, "click", MINUTE, verdict, score=99)  # type: ignore[arg-type]
+        mailbox.happen(send, replace(first, event_id=MARK, revision=revision), revision=revision)
+    events = [
+        mailbox.event(send, "open", 2 * MINUTE, score=40),
+        mailbox.event(send, "open", 3 * MINUTE, "proxy", score=70),
+        mailbox.event(send, "open", 4 * MINUTE, score=90, forward=True),
+        mailbox.event(send, "open", 5 * MINUTE, score=95, repeat=True),
+        mailbox.event(send, "click", 6 * MINUTE, link=1, target=send.links[1], score=55),
+        mailbox.event(send, "click", 7 * MINUTE, link=1, target=send.links[1], score=50),
+        mailbox.event(send, "click", 8 * MINUTE, "scanner", score=80),
+    ]
+    for _ in range(2):  # and all come twice
+        mailbox.happen(send, *events, revision=3)
+    for purpose in denied:
+        mailbox.say("bob", purpose, "denied")
+    short = await ben.json(f"/v1/messages/{send.message_id}")
+    monkeypatch.setattr(timeline, "MOST_EVENTS", 0)
+    long = await ben.json(f"/v1/messages/{send.message_id}")
+    assert short["message"] == long["message"]
+    assert short["links"] == long["links"]
+    scores = {purpose: short["message"][purpose]["score"] for purpose in ("opens", "clicks")}
+    told = {"opens": 70, "clicks": 55} | dict.fromkeys(denied)
+    assert scores == told
 
 
 async def test_a_long_timeline_shows_the_newest(mailbox: Mailbox, ben: Asking) -> None:

@@ -8,14 +8,15 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from mailwake.settings import Settings
-from mailwake_enricher.retention import GRACE_DAYS, count_days, run
-from mailwake_enricher.rows import display_columns
+from mailwake_enricher.retention import GRACE_DAYS, count_days, delete_hits, run
+from mailwake_enricher.rows import display_columns, hit_columns
 from tests.analysts import SENDERS, Ledger, day, fill
 from tests.forever import let_go
 from tests.installation import own_installation
 from tests.mailbox import DAY, Asking, Mailbox, rows
+from tests.running import wait_until
 from tests.topics import read_all
-from tests.unit.loader.values import display, message_id
+from tests.unit.loader.values import display, hit, message_id
 
 SHORT = 20
 """The retention of the mails that go; they were sent over 18 days, 70 days ago the first."""
@@ -94,6 +95,40 @@ async def test_reports_tell_the_same_when_the_mails_are_gone(mailbox: Mailbox, b
     for kind in ("open", "click"):
         ((told,),) = mailbox.client.query(f"SELECT sumMap({kind}s_by_verdict) FROM v_past_days")
         assert told == {verdict: n for (of, verdict), n in verdicts.items() if of == kind}
+
+
+async def test_reports_say_how_many_mails_they_leave_out(mailbox: Mailbox, ben: Asking) -> None:
+    over, _ = filled(mailbox)
+    count_days(mailbox.client, today(25))
+    of_ben = [mail.send for mail in over.mails if (mail.send.tenant, mail.send.user) == SENDERS[0]]
+
+    async def left_out(name: str, **asked: Any) -> int:
+        found: dict[str, Any] = await ben.json(f"/v1/reports/{name}", **asked)
+        return int(found["gone"])
+
+    for name in ("links", "times", "clients"):
+        assert await left_out(name) == len(of_ben) > 0, name
+        spring = sum(send.tag == "spring" for send in of_ben)
+        assert await left_out(name, tag="spring") == spring
+        assert await left_out(name, since=str(ago(10))) == 0
+    assert await left_out("overview", by="hour") == len(of_ben)
+    assert await left_out("overview", by="day") == 0
+    answer = await ben.get("/v1/reports/links", params={"format": "csv"})
+    assert answer.headers["mailwake-gone"] == str(len(of_ben))
+
+
+def test_hits_go_with_their_mail_and_no_others(clickhouse: str) -> None:
+    mailbox = Mailbox(clickhouse)
+    for number, (days, retention_days) in enumerate(
+        [(40, SHORT), (44, SHORT), (25, 1), (20, 1), (100, 180)]
+    ):
+        send = mailbox.send(number, "anna", sent_at=ago(days), retention_days=retention_days)
+        mailbox.insert("hits", hit_columns([hit(number, at=send.sent_at + 1000)]))
+    mailbox.insert("hits", hit_columns([hit(9, at=ago(90))]))  # of a mail that is not known
+    assert delete_hits(mailbox.client, today()) == 2
+    wait_until("they are gone", lambda: left(mailbox, "hits") == {0, 3, 4, 9})
+    assert delete_hits(mailbox.client, today()) == 0
+    mailbox.client.close()
 
 
 async def test_counts_follow_whoever_withdraws_or_is_erased_in_the_grace(mailbox: Mailbox) -> None:

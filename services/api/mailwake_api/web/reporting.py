@@ -67,6 +67,7 @@ async def show(visit: Visit) -> Response:
         bars=charts.bars(_days(days.rows, int(period), visit.clock.zone)),
         chart=charts,
         unit="day" if int(period) <= MOST_BARS else "week",
+        gone=links.gone,
         week=charts.week(hours),
         hours=sum(hours.values()),
         best=max(hours, key=lambda each: hours[each]) if hours else None,

@@ -24,7 +24,7 @@ def read(data: bytes) -> EmailMessage:
 
 def written(subject: str = "Hello", text: str = "Hi", to: list[Party] | None = None) -> bytes:
     return mail(
-        DANA, to or [ANNA], subject, text, "<1@acme.example>", "Tue, 24 Nov 2026 17:00:00 -0000"
+        DANA, to or [ANNA], subject, text, "<1@acme.example>", "Tue, 24 Nov 2026 17:00:00 -0000", {}
     )
 
 
@@ -94,3 +94,21 @@ def test_what_is_written_never_becomes_a_tag(text: str) -> None:
     assert made.count("<") == sum(
         made.count(tag) for tag in ("<p>", "</p>", "<br>", "</body>", "</html>")
     )
+
+
+def test_what_the_relay_is_told_stands_in_the_header_and_the_same_words_give_the_same_mail() -> (
+    None
+):
+    """The relay knows a mail that comes again by its Message-ID and its body."""
+    wishes = {
+        "X-Mailwake-Track": "none",
+        "X-Mailwake-Tag": "Frühling\r\nBcc: x",
+        "X-Mailwake-A": "",
+    }
+    given = (DANA, [ANNA], "Hello", "Hi\n\nthere", "<1@acme.example>", "now", wishes)
+    first, second = mail(*given), mail(*given)
+    assert first == second
+    parsed = read(first)
+    assert (parsed["X-Mailwake-Track"], parsed["X-Mailwake-Tag"]) == ("none", "Frühling Bcc: x")
+    assert "X-Mailwake-A" not in parsed
+    assert "Bcc" not in parsed
