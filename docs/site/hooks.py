@@ -131,7 +131,7 @@ def contracts() -> str:
                 f"| `{name}` | {_cell(field.get('description', ''))} | {_yes(name in required)} |"
                 for name, field in fields.items()
             ]
-        parts += ["", "??? note \"JSON Schema\"", "", "    ```json"]
+        parts += ["", '??? note "JSON Schema"', "", "    ```json"]
         parts += [f"    {line}" for line in file.read_text("utf-8").splitlines()]
         parts += ["    ```", ""]
     return "\n".join(parts)
