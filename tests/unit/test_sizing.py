@@ -103,7 +103,8 @@ def test_json_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 def measured() -> dict[str, float]:
     """The figures as bench/results has them."""
     told = json.loads((RESULTS / "latest.json").read_text("utf-8"))
-    rows = {row["stage"]: row["figure"] for row in (told["rows"] if "rows" in told else told)}
+    rows = told["rows"] if isinstance(told, dict) else told
+    rates = {row["stage"]: row["figure"] for row in rows}
     there = json.loads((RESULTS / "bytes.json").read_text("utf-8"))
     of = {"send": "mails", "display": "mails", "hit": "hits", "event": "events", "alert": "alerts"}
     writes = {kind: there[name] for kind, name in of.items()}
@@ -111,10 +112,10 @@ def measured() -> dict[str, float]:
     del writes["alert"]  # no table has them
     tables = {f"clickhouse_bytes_{k}": there["clickhouse"][f"{k}s"] / n for k, n in writes.items()}
     return {
-        "edge_opens_s": rows["edge: pixel, strict"],
-        "edge_clicks_s": rows["edge: click, strict"],
-        "enricher_hits_s": rows["enricher: hits"],
-        "loader_rows_s": rows["loader: events"],
+        "edge_opens_s": rates["edge: pixel, strict"],
+        "edge_clicks_s": rates["edge: click, strict"],
+        "enricher_hits_s": rates["enricher: hits"],
+        "loader_rows_s": rates["loader: events"],
         "notifier_events_s": there["notifier_events_s"],
         "events_per_hit": there["events"] / there["hits"],
         "alerts_per_hit": there["alerts"] / there["hits"],
