@@ -12,7 +12,6 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from mailwake.errors import ConfigError
 
@@ -32,20 +31,20 @@ class Figures:
     edge_clicks_s: float = 13_800
     enricher_hits_s: float = 19_700
     loader_rows_s: float = 66_700
-    notifier_events_s: float = 0
-    events_per_hit: float = 0
-    alerts_per_hit: float = 0
-    kafka_bytes_send: float = 0
-    kafka_bytes_display: float = 0
-    kafka_bytes_hit: float = 0
-    kafka_bytes_event: float = 0
-    kafka_bytes_track: float = 0
-    kafka_bytes_alert: float = 0
-    clickhouse_bytes_send: float = 0
-    clickhouse_bytes_display: float = 0
-    clickhouse_bytes_hit: float = 0
-    clickhouse_bytes_event: float = 0
-    clickhouse_bytes_track: float = 0
+    notifier_events_s: float = 3_800
+    events_per_hit: float = 0.97
+    alerts_per_hit: float = 0.43
+    kafka_bytes_send: float = 117
+    kafka_bytes_display: float = 141
+    kafka_bytes_hit: float = 52
+    kafka_bytes_event: float = 81
+    kafka_bytes_track: float = 79
+    kafka_bytes_alert: float = 135
+    clickhouse_bytes_send: float = 54
+    clickhouse_bytes_display: float = 78
+    clickhouse_bytes_hit: float = 27
+    clickhouse_bytes_event: float = 53
+    clickhouse_bytes_track: float = 61
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,8 @@ class Assumptions:
         kafka_days: for how many days hits, sends and events stand in Kafka.
         broker_bytes_s, broker_disk: what a broker writes a second, and holds.
         shard_rows_s, shard_disk: what a ClickHouse server takes a second, and holds.
+        sent_by_api: the part of the mails that the API instruments; the library and the relay do
+            the others.
         reads_per_send: pages and API calls that are answered for each mail that is sent.
         api_calls_s: calls that one API process answers a second.
         recipient_bytes: what each recipient beyond the first adds to a send and to a display.
@@ -76,7 +77,8 @@ class Assumptions:
     broker_disk: float = 2 * TB
     shard_rows_s: float = 200_000
     shard_disk: float = 8 * TB
-    reads_per_send: float = 2
+    sent_by_api: float = 0.1
+    reads_per_send: float = 0.1
     api_calls_s: float = 100
     recipient_bytes: float = 60
     request_bytes: float = 900
@@ -170,7 +172,7 @@ def size(
         enricher=enricher,
         loader=loader,
         notifier=notifier,
-        api=workers((sends_day * (1 + taken.reads_per_send), taken.api_calls_s)),
+        api=workers((sends_day * (taken.sent_by_api + taken.reads_per_send), taken.api_calls_s)),
         kafka_brokers=max(
             taken.kafka_copies,
             math.ceil(kafka_s * taken.kafka_copies / taken.broker_bytes_s),
@@ -208,8 +210,10 @@ def _check(load: Load) -> None:
 def table(load: Load, found: Size) -> str:
     """What is asked, what it takes, and what that rests on, for people."""
     known, taken = Figures(), Assumptions()
+    recipients = _count(load.recipients, "recipient")
+    shards = _count(found.clickhouse_shards, "shard")
     parts = [
-        f"{load.sends_per_day:,.0f} mails a day, {load.recipients:g} recipients each; "
+        f"{load.sends_per_day:,.0f} mails a day, {recipients} each; "
         f"{load.opens_per_send:g} opens and {load.clicks_per_send:g} clicks a mail, machines' too; "
         f"peak {load.peak_factor:g} times the mean; kept for {load.retention_days} days",
         "",
@@ -224,21 +228,25 @@ def table(load: Load, found: Size) -> str:
         ("notifier", f"{found.notifier:,}"),
         ("api", f"{found.api:,}"),
         ("Kafka", f"{found.kafka_brokers:,} brokers, {_bytes(found.kafka_disk)} in all"),
-        ("ClickHouse", f"{found.clickhouse_shards:,} shards of {taken.clickhouse_copies} servers, "
+        ("ClickHouse", f"{shards} of {taken.clickhouse_copies} servers, "
                        f"{_bytes(found.clickhouse_disk)} in all"),
         ("network", f"edge {_bits(found.edge_in_bits_s)} in, {_bits(found.edge_out_bits_s)} out; "
                     f"Kafka {_bits(found.kafka_in_bits_s)} in"),
     ]  # fmt: skip
     parts += [f"  {name:12}{what}" for name, what in lines]
     parts += ["", "measured (docs/scale.md), a process or a value:"]
-    parts += [f"  {each.name:26}{getattr(known, each.name):>12,.10g}" for each in _fields(known)]
+    parts += [_line(known, each.name) for each in dataclasses.fields(known)]
     parts += ["", "assumed:"]
-    parts += [f"  {each.name:26}{getattr(taken, each.name):>12,.10g}" for each in _fields(taken)]
+    parts += [_line(taken, each.name) for each in dataclasses.fields(taken)]
     return "\n".join(parts)
 
 
-def _fields(of: Any) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(of)
+def _line(of: Figures | Assumptions, name: str) -> str:
+    return f"  {name:26}{getattr(of, name):>18,.15g}"
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:,.10g} {what}{'' if number == 1 else 's'}"
 
 
 def _bytes(count: float) -> str:

@@ -64,9 +64,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_a_link_that_leads_nowhere_is_found() -> None:
     page = ROOT / "docs" / "api.md"
-    text = (
-        "[a](nowhere.md) [b](library.md) [c](#tokens) [d](#nothing) [e](../README.md#run-it)"
-    )
+    text = "[a](nowhere.md) [b](library.md) [c](#tokens) [d](#nothing) [e](../README.md#run-it)"
     assert broken(page, text) == ["nowhere.md", "#nothing", "../README.md#run-it"]
 
 

@@ -85,12 +85,17 @@ def test_a_load_that_there_cannot_be_is_refused(wrong: dict[str, float], told: s
         size(Load(**wrong))  # type: ignore[arg-type]
 
 
-def test_the_worked_example_is_what_the_command_prints(
+def test_the_worked_examples_are_what_the_command_prints(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (example,) = re.findall(r"^```text\n\$ mailwake (size [^\n]*)\n(.*?)^```$", PAGE, re.M | re.S)
-    assert size_command(example[0].split()[1:]) == 0
-    assert capsys.readouterr().out == example[1]
+    examples = re.findall(
+        r"^```text\n\$ mailwake (size [^|\n]*?)(?: \| head -(\d+))?\n(.*?)^```$", PAGE, re.M | re.S
+    )
+    assert len(examples) == 2
+    for line, head, told in examples:
+        assert size_command(line.split()[1:]) == 0
+        printed = capsys.readouterr().out.splitlines(keepends=True)
+        assert told == "".join(printed[: int(head)] if head else printed)
 
 
 def test_json_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,8 +132,12 @@ def measured() -> dict[str, float]:
 
 
 def test_the_figures_are_those_that_were_measured() -> None:
-    """Within a third: another run, on a machine that has other things to do, is no other size."""
+    """Bytes within a third. A rate is at most a third above: what a faster run measured is no
+    promise, what a slower one measured is put into `Figures`."""
     found = measured()
     assert found.keys() == {each.name for each in dataclasses.fields(Figures)}
     for name, value in found.items():
-        assert getattr(Figures(), name) == pytest.approx(value, rel=1 / 3), name
+        figure = getattr(Figures(), name)
+        assert figure <= value * 4 / 3, name
+        if not name.endswith("_s"):
+            assert figure >= value * 2 / 3, name
