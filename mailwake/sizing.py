@@ -213,9 +213,10 @@ def table(load: Load, found: Size) -> str:
     recipients = _count(load.recipients, "recipient")
     shards = _count(found.clickhouse_shards, "shard")
     parts = [
-        f"{load.sends_per_day:,.0f} mails a day, {recipients} each; "
+        f"{load.sends_per_day:,.0f} mails a day, {recipients} each, kept for "
+        f"{_count(load.retention_days, 'day')}",
         f"{load.opens_per_send:g} opens and {load.clicks_per_send:g} clicks a mail, machines' too; "
-        f"peak {load.peak_factor:g} times the mean; kept for {load.retention_days} days",
+        f"the peak is {load.peak_factor:g} times the mean",
         "",
     ]
     lines = [
