@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Debian packages that are named like their commands
 TOOLS := chromium faketime kcat prometheus
 
-.PHONY: help run demo test lint format unit faults fuzz k8s-check bench soak quality docs lock wheel tools clean sbom release-check
+.PHONY: help run demo test lint format unit faults fuzz k8s-check bench soak quality docs pictures lock wheel sbom release-check tools clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -56,7 +56,11 @@ wheel: .venv/ready ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build --no-isolation
 
 docs: .venv/ready ## build the documentation as a site into dist/site
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pictures: .venv/ready tools ## make docs/pictures of the running system, anew
+	$(BIN)/python -m tests.e2e.pictures
+
 sbom: .venv/ready ## list what it runs on, with versions and licences (CycloneDX), in dist/sbom.json
 	$(BIN)/python -m release.sbom
 

@@ -61,6 +61,7 @@ COMMANDS = (
         "instrument", "mailwake.instrument_command:instrument_command", "a mail in, tracked out"
     ),
     Command("restore", "mailwake.instrument_command:restore_command", "a tracked mail as it was"),
+    Command("size", "mailwake.sizing:size_command", "how much a platform takes, from measurements"),
     Command("settings", "mailwake.cli:settings_command", "all settings, with their defaults"),
     Command("edge", "mailwake_edge.main:main", "service: pixels and clicks to Kafka", "edge"),
     Command("enricher", "mailwake_enricher.main:main", "service: hits to events", "enricher"),

@@ -220,6 +220,10 @@ class Page:
         for name, text in fields.items():
             self.ask(f"{_element(f'[name={name}]')}.value = {json.dumps(text)}")
 
+    def view(self) -> bytes:
+        """What the window shows, as a PNG."""
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+
     def picture(self) -> bytes:
         """The whole page, however high, as a PNG."""
         size = self._call("Page.getLayoutMetrics")["cssContentSize"]

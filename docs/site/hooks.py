@@ -67,6 +67,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Leads links that leave docs/ to where their targets stand on the site."""
     here = page.file.src_uri
+    markdown = markdown.replace("<!-- scaling -->", scaling())
     return markdown if here == "index.md" else _moved(markdown, _source(page.file), here)
 
 
@@ -131,7 +132,7 @@ def contracts() -> str:
                 f"| `{name}` | {_cell(field.get('description', ''))} | {_yes(name in required)} |"
                 for name, field in fields.items()
             ]
-        parts += ["", "??? note \"JSON Schema\"", "", "    ```json"]
+        parts += ["", '??? note "JSON Schema"', "", "    ```json"]
         parts += [f"    {line}" for line in file.read_text("utf-8").splitlines()]
         parts += ["    ```", ""]
     return "\n".join(parts)
@@ -194,6 +195,21 @@ def http() -> str:
                 parts.append("")
             answers = ", ".join(operation["responses"])
             parts += [f"Answers: {answers}.", ""]
+    return "\n".join(parts)
+
+
+def scaling() -> str:
+    """The run with several partitions, where it has been measured: its rows (`bench.row`)."""
+    file = ROOT / "bench" / "results" / "scaling.json"
+    if not file.exists():
+        return "It has not been run on a quiet machine yet."
+    told = json.loads(file.read_text("utf-8"))
+    rows = told["rows"] if isinstance(told, dict) else told
+    parts = ["", "| | measured | beside | ratio |", "|---|---|---|---|"]
+    for row in rows:
+        beside = f"{row['beside']:,.0f} ({_cell(row['beside_what'])})"
+        measured = f"{row['figure']:,.0f} {row['unit']}"
+        parts.append(f"| {_cell(row['stage'])} | {measured} | {beside} | {row['ratio']:.2f} |")
     return "\n".join(parts)
 
 
