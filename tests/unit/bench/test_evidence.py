@@ -12,7 +12,7 @@ import pytest
 from bench import __main__ as bench
 from bench import charts, evidence
 from bench.charts import read_all
-from bench.record import Record, read_record, record
+from bench.record import RESULTS, Record, read_record, record
 from bench.row import Row
 from tests.fault_table import Scenario
 
@@ -68,7 +68,7 @@ def test_the_page_and_the_charts_are_those_of_the_results() -> None:
 
 
 def test_every_file_of_results_is_on_the_page() -> None:
-    assert {file.stem for file in charts.RESULTS.glob("*.json")} <= evidence.COMMANDS.keys()
+    assert {file.stem for file in RESULTS.glob("*.json")} <= evidence.COMMANDS.keys()
 
 
 @pytest.mark.parametrize(
