@@ -21,7 +21,7 @@ WAY = Row("way: pixel to bell, p99", 412.0, 500.0, "ms", "the aim", aim=1.0, les
 CONTENT = {
     "latest": [ROW.as_dict(), WAY.as_dict()],
     "recovery": [replace(WAY, stage="recovery: kill -9", figure=12_345.6).as_dict()],
-    "scaling": [replace(ROW, stage="scaling: 4 partitions, 2 workers", aim=None).as_dict()],
+    "scaling": [replace(ROW, stage="scaling: partitions 4, workers 2", aim=None).as_dict()],
     "faults": {
         "form": "long",
         "scenarios": [
