@@ -66,6 +66,7 @@ TARGETS = (
             Module(f"{ENRICHER}/decide.py", within=DEDUPLICATING),
         ),
         (
+            "tests/unit/enricher/test_limits.py",
             "tests/unit/enricher/test_seen.py",
             "tests/unit/enricher/test_removals.py",
             "tests/unit/enricher/test_decide.py",
