@@ -113,6 +113,17 @@ def test_a_withdrawal_is_these_bytes_for_ever(keyring: Keyring) -> None:
     assert keyring.open_withdrawal(keyring.seal_withdrawal(Withdrawal("a", ID))).undo == b""
 
 
+def test_what_was_opened_never_changes(keyring: Keyring) -> None:
+    for value, name in (
+        (LONG, "tenant"),
+        (WITHDRAWAL, "tenant"),
+        (keyring.keys[0], "id"),
+        (keyring.revoked[0], "id"),
+    ):
+        with pytest.raises(AttributeError):
+            setattr(value, name, getattr(value, name))
+
+
 def test_a_webhooks_secret_opens_for_that_webhook_alone(keyring: Keyring) -> None:
     text = "AQKSD36wEG37UIA-RuT3heyMm7PSuLnXqs3E-SZha-DPp_NAVcL_0ujL"
     assert keyring.seal_secret(b"s" * 24, b"acme/hook") == text
