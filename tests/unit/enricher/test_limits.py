@@ -54,8 +54,8 @@ def test_thirty_two_numbers_of_all_streams_and_the_quietest_stream_forgets_first
     take(seen, range(2, 17), LAST, NOW + 7_000)
     assert seen[LATER] == [25, SECONDS + 5]
     assert (len(seen[START]), len(seen[LAST])) == (18, 18)
-    take(seen, [26], START, NOW + 9_000)  # nothing is left of the quietest; the next is its own
-    assert seen[START] == [10, SECONDS + 9, *range(11, 27)]
+    take(seen, [1], f"{(NOW << 20) + 3:016x}", NOW + 9_000)  # nothing is left of the quietest
+    assert seen[LAST] == [1, SECONDS + 7, *range(2, 17)]
 
 
 def test_of_two_streams_neither_forgets_for_the_other() -> None:
