@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from mailwake.contracts import Hit
 from mailwake.track import Track
-from mailwake_enricher.decide import Rules, is_over
+from mailwake_enricher.decide import Rules, is_over, take_hit
 from mailwake_enricher.seen import Seen, see
+from mailwake_enricher.telling import Outcome
 from tests.unit.enricher.values import BROWSER, NOW, hit, run, send
 
 DAY = 86_400_000
@@ -187,3 +189,31 @@ def test_a_track_is_over_to_the_millisecond() -> None:
     assert not is_over(erased, NOW + 180 * DAY - 1, RULES)
     assert is_over(erased, NOW + 180 * DAY, RULES)
     assert run(erased, hit(at=NOW)).drops == ["erased"]
+
+
+def test_a_replayed_hit_out_of_its_streams_order_counts() -> None:
+    track = Track()
+    run(track, send(), *[hit(hit_id=f"{START}{number:016x}") for number in range(10, 40)])
+    behind = hit(hit_id=f"{START}{1:016x}")
+    assert run(track, behind).drops == ["duplicate"]
+    replayed = hit(hit_id=f"{START}{2:016x}", replayed=True)
+    assert run(track, replayed).drops != ["duplicate"]
+    assert track.seen["r" + START] == [0, SECONDS, 2]
+    assert run(track, replayed).drops == ["duplicate"]
+
+
+def test_a_hit_says_whether_it_changed_its_track() -> None:
+    def take_one(track: Track, one: Hit) -> bool:
+        return take_hit(track, one, RULES, Outcome())
+
+    track, one = Track(), hit(at=NOW)
+    assert take_one(track, one) is True
+    assert take_one(track, one) is False
+    assert take_one(track, hit(at=NOW + 400 * DAY)) is False
+    run(track, send())
+    assert take_one(track, hit(at=NOW)) is True
+    assert take_one(Track(erased=NOW), one) is False
+    full = Track()
+    run(full, *waiting(64))
+    assert take_one(full, hit(at=NOW, replayed=True)) is False
+    assert take_one(full, hit(at=NOW)) is True
