@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Debian packages that are named like their commands
 TOOLS := chromium faketime kcat prometheus
 
-.PHONY: help run demo test lint format unit faults fuzz k8s-check bench soak quality docs pictures lock wheel sbom release-check tools clean
+.PHONY: help run demo test lint format unit faults fuzz mutation k8s-check bench evidence soak quality docs pictures lock wheel sbom release-check tools clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -43,8 +43,15 @@ faults: .venv/ready tools ## inject every fault of docs/faults.md at full length
 fuzz: .venv/ready ## fuzz what strangers' bytes reach, SECONDS=600 each; writes bench/results/fuzz.json
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600)
 
+mutation: .venv/ready ## put small faults into what matters most: do unit tests notice? writes bench/results/mutation.json
+	$(BIN)/python -W ignore -m tests.mutation
+
 bench: .venv/ready ## measure each stage beside its bare counterpart; writes bench/results/latest.json
 	$(BIN)/python -m bench
+
+evidence: .venv/ready ## make docs/evidence.md and docs/charts anew from bench/results
+	$(BIN)/python -m bench charts
+	$(BIN)/python -m bench evidence
 
 soak: .venv/ready ## run the system at half load, SECONDS=3600: memory and files flat? writes bench/results/soak.json
 	$(BIN)/python -m bench.soak $(or $(SECONDS),3600)

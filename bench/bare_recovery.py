@@ -37,7 +37,7 @@ async def recover(bootstrap: str, topic: str, changelog: str, folder: str) -> fl
         topic_disable_leader=True,
         topic_allow_declare=False,
     )
-    raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw"}
+    raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw"}
     app.Table(
         "tracks",
         key_type=bytes,

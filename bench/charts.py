@@ -44,6 +44,7 @@ class Bar:
         length: in the chart's unit.
         says: the text at its end.
         aim: where a mark stands across it, if anywhere.
+        about: what it says on hover.
         kind: its colour, `bar` or `other`.
     """
 
@@ -51,6 +52,7 @@ class Bar:
     length: float
     says: str
     aim: float | None = None
+    about: str = ""
     kind: str = "bar"
 
 
@@ -71,7 +73,8 @@ def svg(title: str, note: str, bars: Sequence[Bar]) -> str:
         long = max(1.0, room * bar.length / most)
         parts += [
             f'<text x="{LEFT - 8}" y="{top + 13}" text-anchor="end">{escape(bar.label)}</text>',
-            f'<rect class="{bar.kind}" x="{LEFT}" y="{top}" width="{long:.1f}" height="16"/>',
+            f'<rect class="{bar.kind}" x="{LEFT}" y="{top}" width="{long:.1f}" height="16">'
+            f"<title>{escape(bar.about)}</title></rect>",
         ]
         after = long
         if bar.aim is not None:
@@ -96,7 +99,10 @@ def charts(records: Mapping[str, Record | None]) -> dict[str, str]:
         "ratios": (
             "Each stage beside its counterpart",
             "How many times the counterpart's figure; the mark is the aim.",
-            [Bar(label(row), row["ratio"], f"{row['ratio']:.2f}", row["aim"]) for row in ratios],
+            [
+                Bar(row["stage"], row["ratio"], f"{row['ratio']:.2f}", row["aim"], about(row))
+                for row in ratios
+            ],
         ),
         "latency": (
             "From a pixel to …",
@@ -125,15 +131,15 @@ def rows_of(record: Record | None) -> Rows:
     return record.content if record else []
 
 
-def label(row: Mapping[str, Any]) -> str:
-    """What a bar is of; where a stage has several counterparts, they stand in it too."""
-    return str(row["stage"])
-
-
 def in_ms(row: Mapping[str, Any], kind: str, aim: float | None = None) -> Bar:
     """A bar of milliseconds."""
     stage = row["stage"].partition(": ")[2].removeprefix("pixel to ")
-    return Bar(stage, row["figure"], f"{row['figure']:,.0f} ms", aim, kind)
+    return Bar(stage, row["figure"], f"{row['figure']:,.0f} ms", aim, about(row), kind)
+
+
+def about(row: Mapping[str, Any]) -> str:
+    """What a figure stands beside."""
+    return f"{row['figure']:,.0f} {row['unit']}, beside {row['beside']:,.0f}: {row['beside_what']}"
 
 
 def read_all(names: Iterable[str], folder: Path = RESULTS) -> dict[str, Record | None]:

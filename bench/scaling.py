@@ -58,7 +58,7 @@ def measure() -> list[Row]:
     cores = os.cpu_count()
     return [
         Row(
-            stage=f"scaling: {partitions} partitions, {workers} workers",
+            stage=f"scaling: partitions {partitions}, workers {workers}",
             figure=figure,
             beside=shared[SHARED[0]],
             unit="hits/s",

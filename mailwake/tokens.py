@@ -115,7 +115,7 @@ class Withdrawal(Struct, frozen=True):
 def pack(token: Token) -> bytes:
     """The bytes of a token that are encrypted. Raises ValueError when a field cannot stand."""
     click, identified = token.kind == "click", token.mode == "identified"
-    if click != (token.link is not None and token.target is not None):
+    if not click == (token.link is not None) == (token.target is not None):
         raise ValueError("link and target belong to a click and to nothing else")
     body = _packed_body(token.message_id, token.tenant, token.readers)
     flags = click * _CLICK | identified * _IDENTIFIED | bool(token.undo) * _UNDO

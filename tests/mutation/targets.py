@@ -53,7 +53,11 @@ TARGETS = (
             # What the command prints is not the key ring's doing.
             Module("mailwake/keyring.py", without=("keys_command",)),
         ),
-        ("tests/unit/test_keyring.py", "tests/unit/test_tokens.py"),
+        (
+            "tests/unit/test_token_format.py",
+            "tests/unit/test_keyring.py",
+            "tests/unit/test_tokens.py",
+        ),
     ),
     Target(
         "deduplication",
@@ -62,6 +66,7 @@ TARGETS = (
             Module(f"{ENRICHER}/decide.py", within=DEDUPLICATING),
         ),
         (
+            "tests/unit/enricher/test_limits.py",
             "tests/unit/enricher/test_seen.py",
             "tests/unit/enricher/test_removals.py",
             "tests/unit/enricher/test_decide.py",

@@ -12,7 +12,7 @@ import pytest
 from bench import __main__ as bench
 from bench import charts, evidence
 from bench.charts import read_all
-from bench.record import Record, read_record, record
+from bench.record import RESULTS, Record, read_record, record
 from bench.row import Row
 from tests.fault_table import Scenario
 
@@ -21,7 +21,7 @@ WAY = Row("way: pixel to bell, p99", 412.0, 500.0, "ms", "the aim", aim=1.0, les
 CONTENT = {
     "latest": [ROW.as_dict(), WAY.as_dict()],
     "recovery": [replace(WAY, stage="recovery: kill -9", figure=12_345.6).as_dict()],
-    "scaling": [replace(ROW, stage="scaling: 4 partitions, 2 workers", aim=None).as_dict()],
+    "scaling": [replace(ROW, stage="scaling: partitions 4, workers 2", aim=None).as_dict()],
     "faults": {
         "form": "long",
         "scenarios": [
@@ -68,7 +68,7 @@ def test_the_page_and_the_charts_are_those_of_the_results() -> None:
 
 
 def test_every_file_of_results_is_on_the_page() -> None:
-    assert {file.stem for file in charts.RESULTS.glob("*.json")} <= evidence.COMMANDS.keys()
+    assert {file.stem for file in RESULTS.glob("*.json")} <= evidence.COMMANDS.keys()
 
 
 @pytest.mark.parametrize(

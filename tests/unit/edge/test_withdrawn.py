@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,33 @@ def test_those_who_agreed_take_no_room() -> None:
     for number in range(1000):
         take(withdrawn, said(f"{random.getrandbits(128):032x}", "opens", "granted", number))
     assert [sys.getsizeof(readers) for readers in withdrawn.of.values()] == before
+
+
+def test_a_denial_takes_seventeen_bytes() -> None:
+    withdrawn = Withdrawn(SETTINGS)
+    one, two, _ = RECIPIENTS[:3]
+    take(withdrawn, said(one, "clicks", "denied", 1))
+    take(withdrawn, said(two, "clicks", "denied", 1 << 40))
+    assert withdrawn.of["click"] == {
+        bytes.fromhex(one[:10]): bytes.fromhex(f"{one[10:]}{1:012x}{two[10:]}{1 << 40:012x}")
+    }
+    assert withdrawn.of["open"] == {}
+
+
+def test_kafka_has_five_seconds_to_tell_the_consents(monkeypatch: pytest.MonkeyPatch) -> None:
+    withdrawn = Withdrawn(SETTINGS)
+    for waited, settled in ((0.0, False), (5.0, False), (5.1, True)):
+        now = withdrawn.follower.moved_at + waited
+        monkeypatch.setattr("mailwake_edge.withdrawn.time.monotonic", lambda now=now: now)
+        assert withdrawn.settled == settled
+
+
+def test_a_key_that_is_none_forgets_nobody() -> None:
+    withdrawn = Withdrawn(SETTINGS)
+    take(withdrawn, said(RECIPIENTS[0], "opens", "denied", 1))
+    for key in (b"acme", b"acme/%b" % RECIPIENTS[0].encode(), b"a/b/opens", b"acme/x/neither"):
+        withdrawn.take(key, None)
+    assert list(withdrawn.of["open"]) == [reader_of(RECIPIENTS[0])]
 
 
 def test_waiting_ends_when_all_is_known_or_nothing_comes() -> None:
