@@ -57,7 +57,10 @@ NOT_USED = {
 
 
 NOT_RUN = {
-    "replay": {"mailwake_enricher.reclassify"},  # it reads a time as that does
+    "replay": {
+        "mailwake_enricher.reclassify",  # it reads a time as that does
+        "mailwake_enricher.rewind",  # `replay loader` runs as the loader's user
+    },
     "digest": {"mailwake_api.call"},  # the digest's mail names a link that the API answers
 }
 """What a service imports for a word or two; its calls of Kafka are never made there."""
