@@ -224,8 +224,7 @@ def scaling() -> str:
     file = ROOT / "bench" / "results" / "scaling.json"
     if not file.exists():
         return "It has not been run on a quiet machine yet."
-    told = json.loads(file.read_text("utf-8"))
-    rows = told["rows"] if isinstance(told, dict) else told
+    rows = json.loads(file.read_text("utf-8"))["content"]
     parts = ["", "| | measured | beside | ratio |", "|---|---|---|---|"]
     for row in rows:
         beside = f"{row['beside']:,.0f} ({_cell(row['beside_what'])})"
