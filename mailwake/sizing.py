@@ -22,7 +22,7 @@ GB = 10**9
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, by `make bench` and `python -m bench.bytes` (bench/results); a test holds
+    """What was measured, by `make bench` and `python -m bench.bytes` (bench/results, bench/bytes.json); a test holds
     the two together. Rates are of one process on one core of a small machine that ran everything
     else too; bytes are of the real files, compressed, before replication.
     """
