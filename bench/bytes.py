@@ -4,7 +4,7 @@ and how many events a second a notifier takes.
 Simulated mail (bench.quality) goes through the real enricher, loader and notifier into a real Kafka
 and the real ClickHouse engine; then the files of each topic and the parts of each table, merged to
 one, are counted. The notifier is started last, and its time, start and all, is taken. Writes
-bench/results/bytes.json; `mailwake size` counts with it.
+bench/bytes.json; `mailwake size` counts with it.
 
     python -m bench.bytes [MAILS]
 """
@@ -25,6 +25,7 @@ from bench.quality.arrival import Arrival
 from bench.quality.mail import Mail
 from bench.quality.parameters import read_parameters
 from bench.quality.traffic import mails
+from bench.record import record
 from mailwake.clickhouse import ClickHouse
 from mailwake.contracts import HIT, Display, Hit, Party
 from mailwake.kafka import start_producer
@@ -40,7 +41,7 @@ from tests.running import Service, running
 
 MAILS = 20_000
 PARTITIONS = 8
-RESULTS = Path(__file__).parent / "results" / "bytes.json"
+RESULTS = Path(__file__).parent / "bytes.json"
 NAMES = ("anna", "ben", "carla", "dan", "eva", "fynn", "gina", "hugo", "ines", "jon")
 HOSTS = ("example.com", "mail.example.org", "example.net", "office.example")
 SYLLABLES = tuple(f"{one}{two}" for one in "bdfgklmnprst" for two in ("a", "e", "i", "o", "er"))
@@ -86,7 +87,7 @@ def main(argv: list[str]) -> int:
             "kafka": _kafka(folder / "kafka"),
             "clickhouse": {table: _bytes(settings, table) for table in TABLES},
         }
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    record(f"python -m bench.bytes {count}", found).write(RESULTS)
     print(json.dumps(found, indent=1))
     return 0
 
@@ -96,9 +97,9 @@ async def _fill(settings: Settings, count: int) -> tuple[int, int]:
     sent = list(mails(parameters, 1, count))
     records = list(Arrival(parameters.transport, PARTITIONS, 1).records(sent))
     hits: list[Hit] = []
-    for _, record in records:
-        if record.topic == "hits":
-            hits += HIT.read(record.value or b"")[0]
+    for _, each in records:
+        if each.topic == "hits":
+            hits += HIT.read(each.value or b"")[0]
     producer = await start_producer(settings, client_id="bench")
     try:
         for at in range(0, len(sent), 1000):

@@ -36,6 +36,25 @@ PAGES = {
 _LINK = re.compile(r"(?<!`)(!?\[[^\]]*\]\()([^)\s#]+)(#[^)\s]*)?\)")
 
 
+def on_config(config: Any) -> Any:
+    """Puts the files into the navigation that its patterns name."""
+    config["nav"] = [_named(item) for item in config["nav"]]
+    return config
+
+
+def _named(item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    ((title, what),) = item.items()
+    if isinstance(what, list):
+        return {title: [_named(each) for each in what]}
+    if "*" not in what:
+        return item
+    docs = ROOT / "docs"
+    found = [str(file.relative_to(docs)) for file in sorted(docs.glob(what))]
+    return {title: [name for name in found if not name.endswith("README.md")]}
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Adds what is made, and what pages link to."""
     made = {
@@ -104,6 +123,8 @@ def _moved(text: str, source: str, here: str) -> str:
             path = "reference/topics.md"
         elif (ROOT / path).is_file():
             path = f"repository/{path}"
+        elif (ROOT / path).is_dir():  # no page is made of a folder: its name stays
+            return before.lstrip("!")[1:-2]
         else:
             return match[0]
         return f"{before}{posixpath.relpath(path, posixpath.dirname(here) or '.')}{anchor})"
@@ -203,8 +224,7 @@ def scaling() -> str:
     file = ROOT / "bench" / "results" / "scaling.json"
     if not file.exists():
         return "It has not been run on a quiet machine yet."
-    told = json.loads(file.read_text("utf-8"))
-    rows = told["rows"] if isinstance(told, dict) else told
+    rows = json.loads(file.read_text("utf-8"))["content"]
     parts = ["", "| | measured | beside | ratio |", "|---|---|---|---|"]
     for row in rows:
         beside = f"{row['beside']:,.0f} ({_cell(row['beside_what'])})"

@@ -25,6 +25,7 @@ PAGES = sorted(
 )
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
 _INDENTED = re.compile(r"^ {4,}(mailwake [a-z-]+.*)$", re.M)
+_SAYS = re.compile(r"mailwake [a-z-]+: ")  # what a command says, not how it is called
 _INLINE = re.compile(r"`(mailwake [a-z-]+[^`]*)`")
 
 
@@ -85,7 +86,8 @@ def commands(page: Path) -> list[str]:
     text = page.read_text("utf-8")
     shell = re.sub(r"\\\n\s*", "", "\n".join(code(page, "sh", "")))
     found = re.findall(r"(?:^|[|&(;] *|\$\()(mailwake [a-z-]+[^|&;)\n]*)", shell, re.M)
-    return found + _INDENTED.findall(text) + _INLINE.findall(_FENCE.sub("", text))
+    found += _INDENTED.findall(text) + _INLINE.findall(_FENCE.sub("", text))
+    return [line for line in found if not _SAYS.match(line)]
 
 
 @functools.cache
