@@ -25,6 +25,7 @@ from bench.quality.arrival import Arrival
 from bench.quality.mail import Mail
 from bench.quality.parameters import read_parameters
 from bench.quality.traffic import mails
+from bench.record import record
 from mailwake.clickhouse import ClickHouse
 from mailwake.contracts import HIT, Display, Hit, Party
 from mailwake.kafka import start_producer
@@ -86,7 +87,7 @@ def main(argv: list[str]) -> int:
             "kafka": _kafka(folder / "kafka"),
             "clickhouse": {table: _bytes(settings, table) for table in TABLES},
         }
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    record("python -m bench.bytes", found).write(RESULTS)
     print(json.dumps(found, indent=1))
     return 0
 
@@ -96,9 +97,9 @@ async def _fill(settings: Settings, count: int) -> tuple[int, int]:
     sent = list(mails(parameters, 1, count))
     records = list(Arrival(parameters.transport, PARTITIONS, 1).records(sent))
     hits: list[Hit] = []
-    for _, record in records:
-        if record.topic == "hits":
-            hits += HIT.read(record.value or b"")[0]
+    for _, each in records:
+        if each.topic == "hits":
+            hits += HIT.read(each.value or b"")[0]
     producer = await start_producer(settings, client_id="bench")
     try:
         for at in range(0, len(sent), 1000):
