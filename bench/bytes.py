@@ -4,7 +4,7 @@ and how many events a second a notifier takes.
 Simulated mail (bench.quality) goes through the real enricher, loader and notifier into a real Kafka
 and the real ClickHouse engine; then the files of each topic and the parts of each table, merged to
 one, are counted. The notifier is started last, and its time, start and all, is taken. Writes
-bench/bytes.json; `mailwake size` counts with it.
+bench/results/bytes.json; `mailwake size` counts with it.
 
     python -m bench.bytes [MAILS]
 """
@@ -41,7 +41,7 @@ from tests.running import Service, running
 
 MAILS = 20_000
 PARTITIONS = 8
-RESULTS = Path(__file__).parent / "bytes.json"
+RESULTS = Path(__file__).parent / "results" / "bytes.json"
 NAMES = ("anna", "ben", "carla", "dan", "eva", "fynn", "gina", "hugo", "ines", "jon")
 HOSTS = ("example.com", "mail.example.org", "example.net", "office.example")
 SYLLABLES = tuple(f"{one}{two}" for one in "bdfgklmnprst" for two in ("a", "e", "i", "o", "er"))
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
             "kafka": _kafka(folder / "kafka"),
             "clickhouse": {table: _bytes(settings, table) for table in TABLES},
         }
-    record(f"python -m bench.bytes {count}", found).write(RESULTS)
+    record("python -m bench.bytes", found).write(RESULTS)
     print(json.dumps(found, indent=1))
     return 0
 

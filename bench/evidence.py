@@ -19,6 +19,7 @@ COMMANDS = {
     "mutation": "make mutation",
     "soak": "make soak",
     "quality": "make quality",
+    "bytes": "python -m bench.bytes",
 }
 """The files that the page is made of, and what writes them."""
 
@@ -67,6 +68,7 @@ def page(records: Mapping[str, Record | None]) -> str:
             section("## Fuzzing", "fuzz", fuzz_table),
             section("## Mutation testing", "mutation", mutation_table),
             section("## How often verdicts are right", "quality", quality_table),
+            section("## Bytes of a hit", "bytes", bytes_table),
         ]
     )
 
@@ -182,6 +184,15 @@ def soak_table(content: Any) -> Table:
             yes(each["flat"]),
         )
         for each in content["processes"]
+    )
+
+
+def bytes_table(content: Any) -> Table:
+    """The topics and tables of `bench.bytes`: bytes of all mails together, and of a hit."""
+    return ("in", "of", "bytes", "bytes a hit"), (
+        (store, of, f"{size:,}", number(size / content["hits"]))
+        for store in ("kafka", "clickhouse")
+        for of, size in content[store].items()
     )
 
 

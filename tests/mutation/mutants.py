@@ -39,6 +39,7 @@ _OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
 }
 _LEFT_OUT = (ast.AugAssign, ast.Delete, ast.Expr, ast.Raise)
+_NOTHING = ("return", "return None")
 _PASSED_OVER = {"annotation", "returns", "decorator_list", "type_params"}
 
 
@@ -151,7 +152,7 @@ def _faults(statement: ast.stmt) -> Iterator[_Undo]:
     """Puts one fault after the other into a statement; each stands until it is undone."""
     if _may_be_left_out(statement):
         yield _leave_out(statement)
-    if isinstance(statement, ast.Return) and statement.value is not None:
+    if isinstance(statement, ast.Return) and ast.unparse(statement) not in _NOTHING:
         yield _set(statement, "value", ast.Constant(None))
     if isinstance(statement, ast.If | ast.While):
         yield from _negated(statement)

@@ -273,8 +273,7 @@ async def read(
 
     Raises Problem.
     """
-    if zone_of(asked.zone) is None:
-        raise Problem(422, "zone", "`zone` is no time zone; name one such as Europe/Berlin")
+    _check(asked)
     values: dict[str, Value] = {
         "tenant": tenant,
         "user": user,
@@ -291,13 +290,20 @@ async def gone(reader: Reader, tenant: str, user: str, asked: ReportQuery, kind:
 
     Raises Problem.
     """
+    _check(asked)
     if kind.past and asked.by != "hour":
         return 0
     values: dict[str, Value] = {"tenant": tenant, "user": user}
     which = chosen(asked.tag, asked.since, asked.until, _PAST_DAY, values)
     where = " AND ".join([OF_USER, *which])
     rows = await reader.rows(f"SELECT sum(mails) FROM v_past_days WHERE {where}", **values)
-    return int(rows[0][0])
+    return sum(int(row[0]) for row in rows)
+
+
+def _check(asked: ReportQuery) -> None:
+    """Raises Problem when what is asked cannot be reported."""
+    if zone_of(asked.zone) is None:
+        raise Problem(422, "zone", "`zone` is no time zone; name one such as Europe/Berlin")
 
 
 async def _report(call: Call, kind: _Kind) -> Response:

@@ -46,6 +46,7 @@ CONTENT = {
             {"process": "edge", "memory_mib": [80.0, 81.2], "files": [40, 41], "flat": True}
         ]
     },
+    "bytes": {"hits": 1_000, "kafka": {"hits": 52_000}, "clickhouse": {"events": 61_500}},
     "quality": [
         replace(ROW, stage="alerts made by people", figure=0.99, beside=0.5).as_dict() | {"of": 99}
     ],
@@ -82,6 +83,7 @@ def test_every_file_of_results_is_on_the_page() -> None:
         "| html | 600 | 123,456 | 78 | 9 | hold |",
         "| tokens | 200 | 191 | 9 | 9 | 95.5% | 90% | yes |",
         "| edge | 80 | 81 | 40 | 41 | yes |",
+        "| clickhouse | events | 61,500 | 61.5 |",
         "| alerts made by people | 0.9900 | 0.5000 | ≥ 0.4 | yes | 99 | a bare function |",
         "`make bench` at commit `0123456789ab`, 2026-11-24; machine: two cores.",
     ],

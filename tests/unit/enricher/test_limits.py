@@ -182,6 +182,7 @@ def test_a_track_is_over_to_the_millisecond() -> None:
     assert is_over(only_sent, NOW + 180 * DAY, RULES)
     assert is_over(Track(), NOW, RULES)
     assert not is_over(Track(), 180 * DAY - 1, RULES)
+    assert is_over(Track(), 180 * DAY, RULES)
     held = Track()
     run(held, hit(at=NOW))
     assert not is_over(held, NOW + 400 * DAY, RULES)
