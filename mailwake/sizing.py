@@ -22,10 +22,9 @@ GB = 10**9
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, by `make bench` (bench/results) and `python -m bench.bytes`
-    (bench/results/bytes.json); a test holds the two together. Rates are of one process on one core of a
-    small machine that ran everything else too; bytes are of the real files, compressed, before
-    replication.
+    """What was measured, by `make bench` and `python -m bench.bytes` (bench/results); a test holds
+    the two together. Rates are of one process on one core of a small machine that ran everything
+    else too; bytes are of the real files, compressed, before replication.
     """
 
     edge_opens_s: float = 18_000
