@@ -53,7 +53,8 @@ WARM = 0.2
 """The part of the hits that is not counted."""
 USERS = 200
 CONNECTIONS = 64
-PARTITIONS = 8
+PARTITIONS = 4
+"""As many as one enricher on a share of two cores keeps up with."""
 IN_RECORD = 100
 DEADLINE_S = 90.0
 STORE_POLL_S = 0.1
