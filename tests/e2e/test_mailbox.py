@@ -359,13 +359,30 @@ def test_the_bell_counts_is_quiet_and_takes_back(system: System, dana: Page) -> 
     wait_until("all is as before", lambda: unread(dana) == before, 10)
 
 
+def test_a_webhook_is_added_and_its_test_tells_what_is_wrong(system: System, dana: Page) -> None:
+    """The name is one that nobody can have (RFC 6761, 6.4), so the test comes to nothing."""
+    dana.open(f"{system.url}/preferences")
+    dana.ask("document.querySelector('main a[href=\"/webhooks\"]').click()")
+    wait_until("the page comes", lambda: dana.ask("location.pathname") == "/webhooks", 20)
+    dana.ask("document.getElementById('url').value = 'https://crm.invalid/alerts'")
+    submit(dana, "main form .button.main")
+    assert dana.ask("document.querySelector('.told-once code').innerText").startswith("whsec_")
+    submit(dana, "form[action$='/test'] button")
+    told = dana.ask("document.querySelector('[role=alert]').innerText")
+    assert told.startswith("The test came to nothing: the name is not known")
+    assert dana.ask("document.querySelector('main .feed').innerText").startswith("A test:")
+    assert "whsec_" not in dana.ask("document.body.innerText")
+
+
 def paths(dana: Page, system: System) -> list[str]:
     dana.open(f"{system.url}/mail?q=minutes")
     mail = dana.ask("document.querySelector('.mail .row').pathname")
     dana.open(system.url + mail)
     contact = dana.ask("document.querySelector('a.chip').pathname")
+    dana.open(f"{system.url}/webhooks")
+    webhook = dana.ask("document.querySelector('.feed .row').pathname")
     return ["/mail", "/mail?q=none-of-these", mail, contact, "/compose", "/bell", "/reports",
-            "/preferences", "/mail/" + "0" * 32]  # fmt: skip
+            "/preferences", "/webhooks", webhook, "/mail/" + "0" * 32]  # fmt: skip
 
 
 def test_every_page_fits_a_phone_and_the_keyboard_reaches_all(system: System, dana: Page) -> None:

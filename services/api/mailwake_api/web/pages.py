@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from mailwake_api.web import composing, mailbox, reporting, ringing, signing_in, switches
+from mailwake_api.web import (
+    composing,
+    mailbox,
+    posting,
+    reporting,
+    ringing,
+    signing_in,
+    switches,
+)
 from mailwake_api.web.visit import Page
 
 PAGES: tuple[Page, ...] = (
@@ -25,6 +33,29 @@ PAGES: tuple[Page, ...] = (
     Page(method="GET", path="/bell/stream", name="bell_stream", view=ringing.listen),
     Page(method="GET", path="/preferences", name="preferences", view=switches.show),
     Page(method="POST", path="/preferences", name="preferences", view=switches.save),
+    Page(method="GET", path="/webhooks", name="webhooks", view=posting.show_all),
+    Page(method="POST", path="/webhooks", name="webhooks", view=posting.make),
+    Page(method="GET", path="/webhooks/{webhook_id}", name="webhook", view=posting.show),
+    Page(method="POST", path="/webhooks/{webhook_id}", name="webhook", view=posting.save),
+    Page(method="POST", path="/webhooks/{webhook_id}/test", name="webhook_test", view=posting.test),
+    Page(
+        method="POST",
+        path="/webhooks/{webhook_id}/secret",
+        name="webhook_secret",
+        view=posting.rotate,
+    ),
+    Page(
+        method="POST",
+        path="/webhooks/{webhook_id}/delete",
+        name="webhook_delete",
+        view=posting.delete,
+    ),
+    Page(
+        method="POST",
+        path="/webhooks/{webhook_id}/deliveries/{delivery_id}",
+        name="webhook_again",
+        view=posting.again,
+    ),
     Page(method="GET", path="/reports", name="reports", view=reporting.show),
     Page(method="GET", path="/reports/{name}.csv", name="report_file", view=reporting.file),
 )

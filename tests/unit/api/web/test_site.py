@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from mailwake.contracts import DailyDigest, QuietHours
-from mailwake_api.app import make_app
-from mailwake_api.bearer import Caller
-from mailwake_api.endpoints import ENDPOINTS
 from mailwake_api.web.composing import told_of
 from mailwake_api.web.pages import PAGES
 from mailwake_api.web.sessions import Sessions
 from mailwake_api.web.signing_in import after
-from mailwake_api.web.site import Site
 from tests.unit.api.memory import Memory
+from tests.unit.api.web.signed_in import DANA, HERE, token
 
-HERE = {"Origin": "http://127.0.0.1:8026"}
-DANA = Caller("acme", "dana")
 ANY = "0" * 32
 EMPTY = {"next": ""}
-
-
-@pytest.fixture
-async def client(memory: Memory) -> AsyncIterator[httpx.AsyncClient]:
-    app = make_app(ENDPOINTS, memory.parts, Site(PAGES, memory.parts).routes())
-    transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-    async with httpx.AsyncClient(transport=transport, base_url=HERE["Origin"]) as client:
-        yield client
-
-
-@pytest.fixture
-async def dana(memory: Memory, client: httpx.AsyncClient) -> httpx.AsyncClient:
-    """A browser that is signed in."""
-    link = Sessions(memory.keyring).link(DANA)
-    answer = await client.post(f"/signin/{link}", headers=HERE, data={"next": ""})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/mail")
-    return client
-
-
-async def token(client: httpx.AsyncClient) -> str:
-    page = await client.get("/preferences")
-    assert page.status_code == 200, page.text
-    found: set[str] = set(re.findall(r'name="token" value="([0-9a-f]+)"', page.text))
-    assert len(found) == 1
-    return found.pop()
 
 
 def addresses() -> list[tuple[str, str]]:
