@@ -360,11 +360,11 @@ def test_the_bell_counts_is_quiet_and_takes_back(system: System, dana: Page) -> 
 
 
 def test_a_webhook_is_added_and_its_test_tells_what_is_wrong(system: System, dana: Page) -> None:
-    """The name is one that nobody can have (RFC 6761, 6.4), so the test comes to nothing."""
+    """The name is one that nobody has, so the test comes to nothing."""
     dana.open(f"{system.url}/preferences")
     dana.ask("document.querySelector('main a[href=\"/webhooks\"]').click()")
     wait_until("the page comes", lambda: dana.ask("location.pathname") == "/webhooks", 20)
-    dana.ask("document.getElementById('url').value = 'https://crm.invalid/alerts'")
+    dana.ask("document.getElementById('url').value = 'https://no-such-host.example.org/alerts'")
     submit(dana, "main form .button.main")
     assert dana.ask("document.querySelector('.told-once code').innerText").startswith("whsec_")
     submit(dana, "form[action$='/test'] button")
