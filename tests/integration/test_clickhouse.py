@@ -88,7 +88,7 @@ def test_what_is_no_clickhouse_is_told(kafka: str) -> None:
 def test_a_wrong_password_is_told(clickhouse: str) -> None:
     parts = urlsplit(clickhouse)
     url = clickhouse.replace(f":{parts.password}@", ":wrong-password@")
-    with pytest.raises(ClickHouseError, match="set user and password") as caught:
+    with pytest.raises(ClickHouseError, match="put right the user in CLICKHOUSE_URL") as caught:
         ClickHouse(url).query("SELECT 1")
     assert caught.value.code == 516
     assert unquote(parts.password or "none") not in str(caught.value)
