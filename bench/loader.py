@@ -9,35 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from aiokafka import TopicPartition
 from clickhouse_driver import Client
 
+from bench.backlog import rate_of
 from bench.row import Row
 from mailwake.contracts import EVENT, Event
-from mailwake.errors import UnavailableError
 from mailwake.ids import HitStream, event_id, new_message_id, partitioner
-from mailwake.kafka import start_consumer, start_producer
+from mailwake.kafka import start_producer
 from mailwake.migrate import migrate
-from mailwake.settings import Settings, read_settings, to_environ
+from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
 from mailwake_enricher.rows import event_columns
 from mailwake_local.clickhouse import LocalClickHouse
 from mailwake_local.kafka import LocalKafka
-from mailwake_local.ports import free_port
+from tests.topics import rewind
 
 EVENTS = 600_000
 """Twelve inserts: of a few, the start alone would take a tenth."""
@@ -67,7 +60,7 @@ def measure() -> list[Row]:
         ours, bare = [], []
         for _ in range(ROUNDS):
             bare.append(driver_alone(settings, events))
-            asyncio.run(rewind(settings))
+            asyncio.run(rewind(settings, "loader", "events"))
             ours.append(loader(settings, folder))
     return [
         Row(
@@ -140,17 +133,6 @@ async def publish(settings: Settings, records: list[tuple[int, list[Event]]]) ->
         await producer.stop()
 
 
-async def rewind(settings: Settings) -> None:
-    """Sets the loader's group, which has no members now, back to the start."""
-    consumer = await start_consumer(settings, client_id="bench", group="loader")
-    try:
-        partitions = [TopicPartition(settings.topic("events"), p) for p in range(PARTITIONS)]
-        consumer.assign(partitions)
-        await consumer.commit(dict.fromkeys(partitions, 0))
-    finally:
-        await consumer.stop()
-
-
 def driver_alone(settings: Settings, events: list[Event]) -> float:
     """Rows a second of clickhouse-driver; the columns are ready before."""
     size = settings.loader_rows
@@ -169,46 +151,12 @@ def driver_alone(settings: Settings, events: list[Event]) -> float:
 
 
 def loader(settings: Settings, folder: Path) -> float:
-    """Rows a second from the loader's being assigned its partitions on.
-
-    It is asked seldom, since answering costs it time. The last batch is not waited for: it is not
-    full, so the loader holds it until its time is over.
-    """
-    with emptied(settings), (folder / "loader.log").open("ab") as log:
-        port = free_port()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mailwake.cli", "loader"],
-            env=os.environ | to_environ(replace(settings, ops_port=port)),
-            stderr=log,
+    """Rows a second. The last batch is not waited for: it is not full, so the loader holds it until
+    its time is over."""
+    with emptied(settings):
+        return rate_of(
+            "loader", settings, folder, 'mailwake_loader_rows_total{table="events"}', 0.9 * EVENTS
         )
-        try:
-            wait_for(port, "/ready", lambda _: True)
-            begun = time.perf_counter()
-            page = wait_for(port, "/metrics", lambda page: rows_loaded(page) >= 0.9 * EVENTS)
-            return rows_loaded(page) / (time.perf_counter() - begun)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def rows_loaded(page: str) -> float:
-    """What the loader's metrics say of `events`."""
-    start = 'mailwake_loader_rows_total{table="events"} '
-    return sum(float(line[len(start) :]) for line in page.splitlines() if line.startswith(start))
-
-
-def wait_for(port: int, path: str, holds: Callable[[str], bool]) -> str:
-    """Asks the loader until what it answers holds, and gives that."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        with suppress(urllib.error.URLError, OSError):
-            url = f"http://127.0.0.1:{port}{path}"
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                page: str = answer.read().decode()
-            if holds(page):
-                return page
-        time.sleep(0.05)
-    raise UnavailableError(f"the loader did not get there within {DEADLINE_S:g} s ({path})")
 
 
 @contextmanager

@@ -13,28 +13,27 @@ import logging
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import uvloop
 from aiokafka import TopicPartition
 
-from bench.loader import IN_RECORD, made_event, wait_for
+from bench.backlog import rate_of
+from bench.loader import IN_RECORD, made_event
 from bench.row import Row
 from mailwake.contracts import ALERT, EVENT, Event, user_key
 from mailwake.ids import HitStream, now_ms, partitioner
 from mailwake.kafka import start_consumer, start_producer
-from mailwake.settings import Settings, read_settings, to_environ
+from mailwake.settings import Settings, read_settings
 from mailwake.topics_apply import apply_topics
 from mailwake_local.kafka import LocalKafka
-from mailwake_local.ports import free_port
 from mailwake_notifier.notice import notice
+from tests.topics import rewind
 
 EVENTS = int(os.environ.get("EVENTS", "100_000"))
 ROUNDS = 3
@@ -65,8 +64,8 @@ def measure() -> list[Row]:
         for turn in range(ROUNDS):
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 bare.append(runner.run(bare_loop(settings, alert)))
-            asyncio.run(rewind(settings))
-            ours.append(notifier(settings, folder))
+            asyncio.run(rewind(settings, "notifier", "events"))
+            ours.append(rate_of("notifier", settings, folder, ALERTS, MEASURED * EVENTS))
             say(f"round {turn + 1} of {ROUNDS}: {ours[-1]:,.0f} events/s, bare {bare[-1]:,.0f}")
     return [
         Row(
@@ -136,43 +135,6 @@ async def bare_loop(settings: Settings, alert: bytes) -> float:
     finally:
         await consumer.stop()
         await producer.stop()
-
-
-async def rewind(settings: Settings) -> None:
-    """Sets the notifier's group, which has no members now, back to the start."""
-    consumer = await start_consumer(settings, client_id="bench", group="notifier")
-    try:
-        partitions = [TopicPartition(settings.topic("events"), p) for p in range(PARTITIONS)]
-        consumer.assign(partitions)
-        await consumer.commit(dict.fromkeys(partitions, 0))
-    finally:
-        await consumer.stop()
-
-
-def notifier(settings: Settings, folder: Path) -> float:
-    """Events a second from its being assigned its partitions on."""
-    port = free_port()
-    with (folder / "notifier.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mailwake.cli", "notifier"],
-            env=os.environ | to_environ(replace(settings, ops_port=port)),
-            stderr=log,
-        )
-    try:
-        wait_for(port, "/ready", lambda _: True)
-        begun = time.perf_counter()
-        page = wait_for(port, "/metrics", lambda page: told(page) >= MEASURED * EVENTS)
-        return told(page) / (time.perf_counter() - begun)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def told(page: str) -> float:
-    """How many alerts the notifier's metrics tell of."""
-    return sum(
-        float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(ALERTS)
-    )
 
 
 def say(text: str) -> None:

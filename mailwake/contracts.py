@@ -3,7 +3,7 @@
 The wire format is JSON; schemas/json/ holds the same contracts as JSON Schema, and a contract test
 holds the two together. A record of `sends`, `hits` and `events` holds one object or an array of
 objects whose keys fall into the record's partition (docs/decisions/0001-batches.md); every other
-topic holds one object a record.
+topic holds one object a record. They stand in one module since most are made of each other.
 
 Readers are tolerant: a field they do not know is passed over, so that fields can be added within a
 version. Times are milliseconds since the Unix epoch by the clock of the one who writes; ids are

@@ -27,6 +27,9 @@ Refusal = Literal["not_wanted", "ceiling", "denied", "unknown"]
 """Why something is not tracked: the user does not want it; the tenant's policy says off; a
 recipient has denied; a recipient has not been asked and consent is the policy's basis."""
 
+UNTRACKED = "untracked, for Kafka is away"
+"""What a relay's 250 ends with where a mail went out so; Compose tells its user by it."""
+
 Consents = Mapping[Purpose, Consent]
 """What one recipient has said; a purpose that is missing was never asked for."""
 

@@ -2,7 +2,7 @@
 
 Every setting stands in `Settings` with its default and its sentence; docs/settings.md is written
 from here and a test fails when it is not up to date. A name that starts with `MAILWAKE_` and is
-none of ours is an error that names the nearest right one.
+none of ours is an error that names the nearest right one. It is long because it is one list.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The endpoints, in one list: the router and the OpenAPI document are both made of it."""
+"""The endpoints, in one list, however long: router and OpenAPI document are both made of it."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from mailwake import ids, metrics
 from mailwake.contracts import Toggles
 from mailwake.errors import MailwakeError, UnavailableError
 from mailwake.keyring import Keyring
+from mailwake.permission import UNTRACKED
 from mailwake.register import Register
 from mailwake.settings import Settings
 from mailwake.tracker import Instrumented, tracker_of
@@ -46,8 +47,6 @@ AT_ONCE = 4
 _CHUNK, _CHUNK_BYTES = 32, 32 * 1024 * 1024
 _PREFERENCE_S = 3.0
 
-UNTRACKED = "; untracked, for Kafka is away"
-"""What a 250 ends with when that is so."""
 _WITHOUT_KAFKA = Reply(
     451, "4.3.0 the mail cannot be tracked now and is not to go out untracked; try again later"
 )
@@ -321,7 +320,7 @@ class Relaying:
         outcome: Outcome = "untracked"
         if work.kafka_away:
             outcome = "kafka_away"
-            said += UNTRACKED
+            said += f"; {UNTRACKED}"
         elif work.tracked:
             outcome = "tracked"
         return outcome, Answer(Reply(250, said), everyone)

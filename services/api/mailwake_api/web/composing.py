@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from mailwake.contracts import Purpose, Toggles
 from mailwake.networks import cut, write_address
-from mailwake.permission import Refusal
+from mailwake.permission import UNTRACKED, Refusal
 from mailwake.proxies import Proxies
 from mailwake.settings import Settings
 from mailwake_api import preferences
@@ -150,7 +150,7 @@ async def _send(
     )
     addresses = [each.address for each in recipients]
     done = await asyncio.to_thread(hand_over, host, sender.address, addresses, message, whom=whom)
-    if done.text.endswith("untracked, for Kafka is away"):
+    if done.text.endswith(UNTRACKED):
         refused = dict.fromkeys(_wanted(toggles), "away")
     taken = done.recipients
     left = {"left": str(len(recipients) - taken)} if taken < len(recipients) else {}
