@@ -90,9 +90,7 @@ async def save_topics(settings: Settings, folder: Path, names: Iterable[str]) ->
 
 async def _save(settings: Settings, consumer: Any, name: str, folder: Path) -> int:
     places = await partitions_of_topic(settings, name)
-    consumer.assign(places)
     ends = await consumer.end_offsets(places)
-    await consumer.seek_to_beginning(*places)
     count = 0
     with _new(folder / _file(name)) as raw, gzip.open(raw, "wb", 6) as file:
         for place in places:

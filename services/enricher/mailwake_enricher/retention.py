@@ -154,7 +154,7 @@ def alone(clickhouse: ClickHouse, today: date) -> Iterator[list[str]]:
 
 
 async def run(settings: Settings, today: date) -> Done:
-    """Counts, then erases displays. Raises UnavailableError and ClickHouseError."""
+    """Counts, has hits deleted, erases displays. Raises UnavailableError and ClickHouseError."""
     await require_topics(settings, "displays")
     clickhouse = ClickHouse(secured_url(settings))
     producer = await start_producer(settings, client_id="mailwake-retention")

@@ -1,9 +1,8 @@
-"""A user's alerts in the API: who sees which, what is read of them, and the stream, in memory."""
+"""A user's alerts in the API: who sees which, and what is read of them, in memory."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 from typing import Any
@@ -12,90 +11,11 @@ import pytest
 
 from mailwake.contracts import ALERT_READS, new_consent, user_key
 from mailwake.ids import now_ms
-from mailwake_api import stream
-from mailwake_api.app import make_app
-from mailwake_api.bearer import Role
-from mailwake_api.endpoints import ENDPOINTS
-from tests.unit.api.asking import connect
+from tests.unit.api.listening import Client, Listener
 from tests.unit.api.memory import Memory
 from tests.unit.api.values import alert
 
 READER = "3" * 32
-
-
-class Client:
-    """Somebody who calls."""
-
-    def __init__(self, memory: Memory, sub: str, role: Role = "user", tenant: str = "acme") -> None:
-        self._http = connect(memory, headers=memory.authorization(sub, role, tenant))
-
-    async def listed(self, status: int = 200, **asked: Any) -> Any:
-        answer = await self._http.get("/v1/alerts", params=asked)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    async def ids(self, **asked: Any) -> list[int]:
-        """The alerts by the numbers that make their ids."""
-        return [int(each["alert_id"], 16) for each in (await self.listed(**asked))["alerts"]]
-
-    async def read(self, status: int = 200, **reading: Any) -> Any:
-        answer = await self._http.post("/v1/alerts/read", json=reading)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-
-class Listener:
-    """Somebody who listens; the answer's pieces are taken when `take` is called, and not before."""
-
-    def __init__(self, memory: Memory, sub: str = "ben", last: str | None = None) -> None:
-        headers = memory.authorization(sub) | ({"Last-Event-ID": last} if last else {})
-        self._scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/v1/alerts/stream",
-            "query_string": b"",
-            "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
-        }
-        self._app = make_app(ENDPOINTS, memory.parts)
-        self._pieces: asyncio.Queue[Any] = asyncio.Queue(1)
-        self._taken: list[dict[str, str]] = []
-        self.gone = asyncio.Event()
-
-    async def _receive(self) -> Any:
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    @property
-    def waits(self) -> bool:
-        """Whether the stream has a second piece, and waits for the first to be taken."""
-        return bool(self._pieces._putters)  # type: ignore[attr-defined]
-
-    async def take(self) -> dict[str, str]:
-        """The next event; {} at the end."""
-        while not self._taken:
-            async with asyncio.timeout(5):
-                message = await self._pieces.get()
-            if message["type"] == "http.response.start":
-                assert message["status"] == 200
-                continue
-            if not message["more_body"]:
-                return {}
-            blocks = message["body"].decode().split("\n\n")
-            self._taken = [
-                dict(line.split(": ", 1) for line in block.splitlines())
-                for block in blocks
-                if "event:" in block
-            ]
-        return self._taken.pop(0)
-
-    async def __aenter__(self) -> Listener:
-        self.task = asyncio.ensure_future(self._app(self._scope, self._receive, self._pieces.put))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.gone.set()
-        async with asyncio.timeout(5):
-            await self.task
 
 
 async def test_newest_first_in_pages(memory: Memory) -> None:
@@ -274,133 +194,6 @@ async def test_of_those_who_mark_at_the_same_time_none_is_undone(
 )
 async def test_a_query_that_does_not_fit(memory: Memory, asked: dict[str, Any]) -> None:
     assert (await Client(memory, "ben").listed(422, **asked))["code"] == "query"
-
-
-async def test_a_stream_tells_what_comes(memory: Memory) -> None:
-    memory.bell.ring(alert(1, at=now_ms()))
-    async with Listener(memory) as ben, Listener(memory, "ada") as ada:
-        assert await ben.take() == {"id": "0-1", "event": "unread", "data": '{"unread":1}'}
-        assert await ada.take() == {"id": "0-1", "event": "unread", "data": '{"unread":0}'}
-        memory.bell.ring(alert(2, at=now_ms()))
-        told = await ben.take()
-        assert (told["id"], told["event"]) == ("0-2", "alert")
-        shown = json.loads(told["data"])
-        assert shown == (await Client(memory, "ben").listed(limit=1))["alerts"][0]
-        assert (await ben.take())["data"] == '{"unread":2}'
-        await Client(memory, "ben").read(alert_ids=[shown["alert_id"]])
-        assert await ben.take() == {"id": "0-2", "event": "unread", "data": '{"unread":1}'}
-        assert memory.bell._listeners == 2
-        memory.bell.close()
-        assert await ben.take() == {} == await ada.take()
-    assert memory.bell._listeners == 0
-    assert memory.bell._listening == {}
-
-
-async def test_a_stream_goes_on_where_its_reader_stood(memory: Memory) -> None:
-    memory.bell.ring(*(alert(number, at=now_ms()) for number in range(25)))
-    listed = await Client(memory, "ben").listed()
-    memory.bell.ring(*(alert(number, at=now_ms()) for number in (30, 31, 2)))  # 2: once more
-    async with Listener(memory, last=listed["last_event_id"]) as ben:
-        pieces = await taken(ben)
-        assert [event["id"] for event in pieces] == ["0-26", "0-27", "0-28"]
-        assert [event["event"] for event in pieces] == ["alert", "alert", "unread"]
-
-
-async def test_a_reader_that_missed_something_is_told_to_read_again(memory: Memory) -> None:
-    memory.bell.ring(*(alert(number, at=now_ms() + number) for number in range(300)))
-    for last in ("0-3", "0-99999", "7-1"):  # left out, of another topic, of another partition
-        async with Listener(memory, last=last) as ben:
-            assert await ben.take() == {"id": "0-300", "event": "resync", "data": "{}"}
-            assert (await ben.take())["event"] == "unread"
-    async with Listener(memory, last="0-290") as ben:
-        assert [e["id"] for e in await taken(ben)] == [f"0-{n}" for n in range(291, 301)] + [
-            "0-300"
-        ]
-    answer = await Client(memory, "ben")._http.get(
-        "/v1/alerts/stream", headers={"Last-Event-ID": "x"}
-    )
-    assert answer.json()["code"] == "last_event_id"
-
-
-async def taken(listener: Listener) -> list[dict[str, str]]:
-    """All events up to the first that tells how many are unread."""
-    found: list[dict[str, str]] = []
-    while not found or found[-1]["event"] != "unread":
-        found.append(await listener.take())
-    return found
-
-
-async def test_a_reader_that_takes_nothing_is_told_to_read_again(memory: Memory) -> None:
-    async with Listener(memory) as ben:
-        async with asyncio.timeout(5):  # it waits for its first piece to be taken
-            while not ben.waits:  # noqa: ASYNC110 - it tells nobody
-                await asyncio.sleep(0)
-        for number in range(1000):
-            memory.bell.ring(alert(number, at=now_ms() + number))
-        while (told := await ben.take())["event"] != "resync":
-            assert told["event"] == "unread"
-        assert told["id"] == "0-1000"
-        assert (await ben.take())["data"] == '{"unread":200}'
-        memory.bell.ring(alert(1000, at=now_ms() + 2000))
-        assert (await ben.take())["id"] == "0-1001"
-
-
-@pytest.mark.parametrize(("every_s", "between"), [(0.0, 5), (3600.0, 0)])
-async def test_what_is_unread_is_told_no_more_often_than_is_worth_it(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch, every_s: float, between: int
-) -> None:
-    monkeypatch.setattr(stream, "UNREAD_EVERY_S", every_s)
-    async with Listener(memory) as ben:
-        assert (await ben.take())["data"] == '{"unread":0}'
-        told = []
-        for number in range(5):
-            memory.bell.ring(alert(number, at=now_ms() + number))
-            told.append((await ben.take())["event"])
-            for _ in range(between // 5):
-                told.append((await ben.take())["event"])
-    assert (told.count("alert"), told.count("unread")) == (5, between)
-
-
-async def test_what_is_unread_is_told_in_the_end(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream, "UNREAD_EVERY_S", 0.2)
-    async with Listener(memory) as ben:
-        assert (await ben.take())["data"] == '{"unread":0}'
-        memory.bell.ring(*(alert(number, at=now_ms() + number) for number in range(5)))
-        while (told := await ben.take())["data"] != '{"unread":5}':
-            assert told["event"] in ("alert", "unread")
-
-
-async def test_a_quiet_stream_shows_that_it_lives_and_ends_in_time(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.02)
-    monkeypatch.setattr(stream, "LIFE_S", 0.3)
-    beats = 0
-    async with Listener(memory) as ben:
-        while True:
-            async with asyncio.timeout(5):
-                message = await ben._pieces.get()
-            if message.get("more_body") is False:
-                break
-            beats += message.get("body", b"").startswith(b":\nid: 0-0")
-        assert beats > 3
-
-
-async def test_nobody_takes_all_the_room(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mailwake_api.bell.MOST_READERS_OF_A_USER", 2)
-    monkeypatch.setattr("mailwake_api.bell.MOST_READERS", 3)
-    ada = Client(memory, "ada")
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(2):
-            await (await stack.enter_async_context(Listener(memory))).take()
-        answer = await Client(memory, "ben")._http.get("/v1/alerts/stream")
-        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_streams")
-        await (await stack.enter_async_context(Listener(memory, "ada"))).take()
-        answer = await ada._http.get("/v1/alerts/stream")
-        assert answer.status_code == 503
-    assert memory.bell._listeners == 0
 
 
 async def test_a_withdrawn_alert_is_gone_from_list_and_count_and_the_stream_says_so(
