@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Debian packages that are named like their commands
-TOOLS := chromium faketime kcat prometheus
+TOOLS := chromium curl faketime jq kcat prometheus
 
 .PHONY: help run demo test lint format unit faults fuzz mutation k8s-check bench evidence soak quality docs pictures lock wheel sbom release-check tools clean
 
