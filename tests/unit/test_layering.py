@@ -21,6 +21,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "starlette": ("mailwake_edge/", "mailwake_api/"),
     "aiosmtpd": ("mailwake_relay/", "mailwake_local/"),
     "aiosmtplib": "mailwake_relay/",
+    "caio": "mailwake_edge/",
     "maxminddb": "mailwake_edge/",
     "httpcore": "mailwake_webhooks/post.py",
     "jwt": "mailwake_api/",

@@ -53,6 +53,11 @@ class Job:
     began: float = field(default_factory=time.monotonic)
 
     @property
+    def begins_segment(self) -> bool:
+        """Whether a part of it is the first of a segment."""
+        return any(at == 0 for (_, at), _ in self.data)
+
+    @property
     def is_late(self) -> bool:
         """Whether it is not waited for any more."""
         return time.monotonic() - self.began > WAIT_S

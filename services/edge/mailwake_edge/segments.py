@@ -13,7 +13,7 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,19 +138,10 @@ class Folder:
         if self._writing is not None:
             os.fdatasync(self._writing[1])
 
-    def syncing(self) -> Callable[[], None]:
-        """What `sync` does, to be called in another thread while this one goes on."""
-        if self._writing is None:
-            return lambda: None
-        descriptor = os.dup(self._writing[1])
-
-        def sync() -> None:
-            try:
-                os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
-
-        return sync
+    @property
+    def descriptor(self) -> int | None:
+        """Of the segment that is written to, if one is."""
+        return None if self._writing is None else self._writing[1]
 
     def read(self, number: int, at: int, size: int) -> bytes:
         """At most `size` bytes of a segment. Raises OSError."""

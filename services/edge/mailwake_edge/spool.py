@@ -1,8 +1,8 @@
 """The spool: hits on the edge's own disk until Kafka has acknowledged them.
 
-What is appended in one turn of the event loop is written and synced together, in a thread, and the
-next turns' records gather meanwhile: so one `fdatasync` serves many answers. Kafka is not waited
-for, nor does it wait for the disk. Positions only grow: records are read and acknowledged in the
+What is appended in one turn of the event loop is written and synced together, and the next turns'
+records gather meanwhile: so one `fdatasync` serves many answers. Kafka is not waited for, nor does
+it wait for the disk. Positions only grow: records are read and acknowledged in the
 order in which they were appended, and whole segments go as soon as all before them is acknowledged.
 
 appended ──► pending ──► segment files ──► read back, where memory had no room or a process died
@@ -32,6 +32,7 @@ from mailwake.metrics import (
 )
 from mailwake_edge.jobs import WAIT_S, Batch, Entry, Job
 from mailwake_edge.segments import Folder, Position, frame, parse
+from mailwake_edge.syncs import Syncs
 
 log = logging.getLogger("mailwake.edge")
 
@@ -68,6 +69,7 @@ class Spool:
         self._most = most_bytes
         self._strict = strict
         self._thread = ThreadPoolExecutor(1, "spool")
+        self._disk = Syncs(self._thread)
         self._pending: list[Entry] = []
         self._waiting: list[Callable[[], None]] = []
         self._job: Job | None = None
@@ -219,6 +221,7 @@ class Spool:
         else:
             await self._run(lambda: self._folder.note_position(self._acknowledged))
         self._thread.shutdown()
+        self._disk.close()
         self._folder.close()
 
     def _append(self, entry: Entry) -> None:
@@ -242,15 +245,7 @@ class Spool:
         self._began = job.began
         self._place(job)
         if self._strict:
-            loop = asyncio.get_running_loop()
-            late = loop.call_later(WAIT_S, self._give_up, job)
-            work = loop.run_in_executor(self._thread, self._write_and_sync, job)
-
-            def done(work: asyncio.Future[None]) -> None:
-                late.cancel()
-                self._done(job, work.exception())
-
-            work.add_done_callback(done)
+            self._make_safe(job)
             return
         try:
             self._write(job)
@@ -261,6 +256,28 @@ class Spool:
             if not self._sync_due:
                 self._sync_due = True
                 asyncio.get_running_loop().call_later(SYNC_S, self._sync)
+
+    def _make_safe(self, job: Job) -> None:
+        """Writes and syncs a job; what takes the disk itself is not waited for."""
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(WAIT_S, self._give_up, job)
+
+        def done(error: BaseException | None) -> None:
+            late.cancel()
+            self._done(job, error)
+
+        if job.begins_segment:  # opens it, and makes its name safe
+            work = loop.run_in_executor(self._thread, self._write_and_sync, job)
+            work.add_done_callback(lambda work: done(work.exception()))
+            return
+        try:
+            self._write(job)
+        except OSError as error:
+            done(error)
+        else:
+            descriptor = self._folder.descriptor
+            assert descriptor is not None  # noqa: S101 (it was just written to)
+            self._disk.begin(descriptor, done)
 
     def _place(self, job: Job) -> None:
         """Says where the entries of a job stand, and gives it the bytes of each segment."""
@@ -285,12 +302,13 @@ class Spool:
     def _sync(self) -> None:
         self._sync_due = False
         self._syncs += 1
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._folder.syncing())
-        work.add_done_callback(self._synced)
+        if (descriptor := self._folder.descriptor) is None:
+            self._synced(None)
+        else:
+            self._disk.begin(descriptor, self._synced)
 
-    def _synced(self, work: asyncio.Future[None]) -> None:
+    def _synced(self, error: BaseException | None) -> None:
         self._syncs -= 1
-        error = work.exception()
         if error is not None:
             self._failed(error)
             self._folder.leave()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,13 +20,24 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from mailwake.errors import ConfigError
-from mailwake_edge import jobs
+from mailwake_edge import jobs, syncs
 from mailwake_edge import spool as spool_module
 from mailwake_edge.jobs import Batch
 from mailwake_edge.segments import HEAD, Folder, frame, parse
 from mailwake_edge.spool import Spool
+from mailwake_edge.syncs import Done, Syncs
 
 VALUES = st.binary(min_size=0, max_size=60).map(lambda data: data.replace(b"\xf5", b"\0"))
+
+
+@pytest.fixture(params=["kernel", "thread"])
+def syncing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who syncs: the kernel by itself, or a thread, as where the kernel does not."""
+    if request.param == "thread":
+        monkeypatch.setattr(syncs, "_kernel", lambda: None)
+    elif syncs._kernel() is None:
+        pytest.skip("this system has no asynchronous fdatasync")
+    return str(request.param)
 
 
 def values(count: int, start: int = 0) -> list[bytes]:
@@ -122,6 +134,7 @@ def test_a_torn_end_costs_what_was_torn(kept: list[bytes], cut: int) -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.usefixtures("syncing")
 async def test_what_is_safe_outlives_the_process(tmp_path: Path, strict: bool) -> None:
     kept = values(3)
     async with spooling(tmp_path / "one", strict=strict) as spool:
@@ -281,20 +294,31 @@ async def test_a_disk_that_fails_for_a_while(
         broken = False
 
 
+@pytest.mark.parametrize("first", [True, False])
 async def test_a_disk_that_hangs_holds_up_no_answer_for_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
+    """Neither the one that opens a segment, nor one behind it."""
     monkeypatch.setattr(spool_module, "WAIT_S", 0.05)
     monkeypatch.setattr(jobs, "WAIT_S", 0.05)
-    sync, go_on = Folder.sync, threading.Event()
+    sync, begin, go_on = Folder.sync, Syncs.begin, threading.Event()
 
     def hang(self: Folder) -> None:
         go_on.wait(20)
         sync(self)
 
-    monkeypatch.setattr(Folder, "sync", hang)
+    def hang_on(self: Syncs, descriptor: int, done: Done) -> None:
+        waiting = asyncio.get_running_loop().run_in_executor(None, go_on.wait, 20)
+        waiting.add_done_callback(lambda _: begin(self, descriptor, done))
+
     before = counted("mailwake_edge_unsafe_total", reason="spool_slow")
     async with spooling(tmp_path / "spool") as spool:
+        if not first:
+            opening = spool.append(values(1))
+            await safe(spool)
+            spool.acknowledge([opening])
+        monkeypatch.setattr(Folder, "sync", hang)
+        monkeypatch.setattr(Syncs, "begin", hang_on)
         batch = spool.append(values(2))
         await safe(spool)  # though it still hangs
         assert counted("mailwake_edge_unsafe_total", reason="spool_slow") == before + 2
@@ -302,6 +326,86 @@ async def test_a_disk_that_hangs_holds_up_no_answer_for_long(
         go_on.set()
         await takes(spool)
         spool.acknowledge([batch, batch])
+
+
+@pytest.mark.fault(5)
+@pytest.mark.parametrize("strict", [True, False])
+async def test_a_sync_that_fails_is_told(
+    tmp_path: Path, strict: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands there is not trusted: the next record begins a segment of its own."""
+    monkeypatch.setattr(spool_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(spool_module, "SYNC_S", 0.001)
+    begin = Syncs.begin
+    failed = asyncio.Event()
+
+    def fail(self: Syncs, descriptor: int, done: Done) -> None:
+        failed.set()
+        done(OSError(errno.EIO, "broken"))
+
+    async with spooling(tmp_path / "spool", strict=strict) as spool:
+        first = spool.append(values(2))
+        await safe(spool)
+        monkeypatch.setattr(Syncs, "begin", fail)
+        second = spool.append(values(2, 2))
+        await safe(spool)
+        await failed.wait()
+        assert spool.refuses() == "spool_failed"
+        assert spool.failed == (2 if strict else 0), "relaxed has told already that it is kept"
+        monkeypatch.setattr(Syncs, "begin", begin)
+        await takes(spool)
+        third = spool.append(values(2, 4))
+        await safe(spool)
+        assert third.end is not None
+        assert third.end[0] > (first.end or (0, 0))[0]
+        spool.acknowledge([first, first, second, second, third, third])
+
+
+async def test_syncs_tell_what_came_of_them(tmp_path: Path, syncing: str) -> None:
+    """Each once, in any number, also when the file is closed at once; an error by its number."""
+    ended: list[BaseException | None] = []
+    all_ended = asyncio.Event()
+
+    def done(error: BaseException | None) -> None:
+        ended.append(error)
+        if len(ended) == 9:
+            all_ended.set()
+
+    thread = ThreadPoolExecutor(1)
+    begun = Syncs(thread)
+    for number in range(8):
+        file = os.open(tmp_path / str(number), os.O_CREAT | os.O_WRONLY)
+        os.write(file, b"a hit")
+        begun.begin(file, done)
+        os.close(file)
+    pipe = os.pipe()
+    begun.begin(pipe[1], done)  # which cannot be synced
+    await asyncio.wait_for(all_ended.wait(), 10)
+    begun.close()
+    thread.shutdown()
+    assert ended.count(None) == 8
+    (error,) = (each for each in ended if each)
+    assert syncing == "kernel" or (isinstance(error, OSError) and error.errno == errno.EINVAL)
+    for each in pipe:
+        os.close(each)
+
+
+@pytest.mark.parametrize("result", [-errno.EIO, (1 << 64) - errno.EIO])
+def test_an_error_of_the_kernel_is_told_by_its_name(result: int) -> None:
+    error = syncs._error(result)
+    assert error is not None
+    assert error.errno == errno.EIO
+    assert syncs._error(0) is None
+
+
+def test_where_the_kernel_syncs_nothing_a_thread_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    linux_aio = pytest.importorskip("caio.linux_aio")
+
+    def forbidden(requests: int) -> None:
+        raise SystemError("io_setup is forbidden")
+
+    monkeypatch.setattr(linux_aio, "Context", forbidden)
+    assert syncs._kernel() is None
 
 
 async def test_it_has_a_bound(tmp_path: Path) -> None:
