@@ -5,6 +5,7 @@ imported. Nothing is written to the sources; the mutant is what an import of its
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -91,6 +92,7 @@ def prepare(tests: Sequence[str]) -> float:
             for name in json.loads(told.read_text()):
                 with contextlib.suppress(ImportError):  # one that only its own package can import
                     importlib.import_module(name)
+        gc.freeze()  # the processes of mutants need not look through all that again
         status, took = _in_child(tests, folder, told)
         if status:
             raise RuntimeError("a test fails without a mutant, run as those of mutants are")
@@ -180,7 +182,7 @@ def _confine() -> None:
 def _tests(tests: Sequence[str], folder: str) -> int:
     os.chdir(ROOT)
     options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are imported already
+    options += ["--assert=plain"]  # nobody reads why one fails
     options += [f"--basetemp={folder}/tests"]
     # One file after the other: most mutants are found in the first, and the others need no import.
     statuses = (int(pytest.main([*options, test], plugins=[_Plugin()])) for test in tests)

@@ -186,7 +186,7 @@ def test_what_was_sealed_wrong_is_refused(packed: str, what: str) -> None:
 
 
 def test_a_withdrawal_that_was_sealed_wrong_is_refused() -> None:
-    cut_off = f"{ID} 05 69c99e"  # its bytes would do for the tenant `acme`
+    cut_off = f"{ID} 02 6a"  # the bits that are there, and nothing behind, would be the tenant `ag`
     for packed in ("", ID, f"{ID} 04 69c9", cut_off, f"{ID} 00", f"{ID} 15 {'b6db6d' * 5} b0"):
         assert refusal(partial(unpack_withdrawal, bytes.fromhex(packed))) == "malformed"
 
