@@ -206,7 +206,7 @@ class Keyring:
         Raises ConfigError when a file stands there already (unless `replace`), and when it cannot
         be written.
         """
-        data = msgspec.json.format(msgspec.json.encode(self._file), indent=2) + b"\n"
+        data = msgspec.json.format(msgspec.json.encode(self._file)) + b"\n"
         instead = None if replace else "to change the key that seals, rotate it"
         write_secret_file(path, data, what="key file", instead=instead)
 

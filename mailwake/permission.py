@@ -8,7 +8,7 @@ tracked, unless the tenant has named another basis that makes it lawful.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from mailwake.contracts import (
@@ -49,7 +49,7 @@ class Permission:
     mode: Mode
     basis: LawfulBasis | None
     retention_days: int
-    refused: Mapping[Purpose, Refusal] = field(default_factory=dict)
+    refused: Mapping[Purpose, Refusal]
 
     def __bool__(self) -> bool:
         return self.opens or self.clicks
@@ -106,10 +106,10 @@ def _state(consents: Consents, purpose: Purpose) -> str:
 def counts(consent: Consent, against: Consent | None) -> bool:
     """Whether a consent counts against what was said before (or came before): the later does, of
     two at the same time the stricter."""
-    if against is None or consent.at != against.at:
-        return against is None or consent.at > against.at
+    if against is None:
+        return True
     strictness = ("granted", "unknown", "denied").index
-    return strictness(consent.state) >= strictness(against.state)
+    return (consent.at, strictness(consent.state)) >= (against.at, strictness(against.state))
 
 
 def toggles_of(preference: Preference) -> Toggles:

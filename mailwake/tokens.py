@@ -215,14 +215,14 @@ def _packed_tenant(tenant: str) -> bytes:
 def _take_tenant(packed: bytes, at: int) -> tuple[str, int]:
     length = packed[at]
     end = at + 1 + _packed_length(length)
-    if not 0 < length <= 20 or end > len(packed):
+    if end > len(packed):
         raise TokenError("malformed")
     return _unpacked_tenant(length, packed[at + 1 : end]), end
 
 
 @lru_cache(maxsize=4096)  # only what we sealed comes here, and tenants repeat
 def _unpacked_tenant(length: int, packed: bytes) -> str:
-    tenant = binascii.b2a_base64(packed, newline=False).translate(_TO_URL)[:length].decode()
+    tenant = binascii.b2a_base64(packed).translate(_TO_URL)[:length].decode()
     if not _TENANT.fullmatch(tenant):
         raise TokenError("malformed")
     return tenant

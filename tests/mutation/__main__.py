@@ -64,6 +64,8 @@ def mutate(target: Target, why: Mapping[tuple[str, str], str], every: int, jobs:
             else:
                 unexplained.append(mutant.name)
                 print(shown(module, mutant), flush=True)
+        elif outcome == "timeout":
+            say(f"{module.file}:{mutant.line}: the tests do not end under {mutant.after}")
         if number % 10 == 0:
             say(f"{target.name}: {number} of {len(made)}, {outcomes['survived']} survived")
     return {

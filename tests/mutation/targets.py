@@ -91,7 +91,7 @@ TARGETS = (
                 ),
             ),
             Module(f"{EDGE}/withdrawn.py"),
-            Module(f"{EDGE}/app.py", within=("Edge._kept", "_anonymous")),
+            Module(f"{EDGE}/app.py", within=("Edge._kept",)),
         ),
         (
             "tests/unit/test_permission.py",

@@ -5,12 +5,14 @@ imported. Nothing is written to the sources; the mutant is what an import of its
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -29,7 +31,12 @@ from tests.mutation.targets import ROOT, Module
 Outcome = Literal["killed", "survived", "timeout"]
 
 PASSED, FAILED = 0, 1
-LEAST_S = 20.0
+LEAST_S = 10.0
+WAITING = 10
+"""So many times its patience a mutant may take when it waits and does not work: the machine may be
+busy with other things."""
+MEMORY = 2 << 30
+"""Most bytes of a mutant's address space: a loop without end may fill a list."""
 EXAMPLES = 30
 """Of a property test without a number of its own: a fault that matters shows in that many."""
 
@@ -68,40 +75,44 @@ class _Plugin:
 
 
 def prepare(tests: Sequence[str]) -> float:
-    """Runs the tests on the sources as they are; the seconds it took, at the least `LEAST_S`.
+    """Runs the tests on the sources as they are; the seconds of processor time they took as those
+    of mutants are run, at the least `LEAST_S`.
 
     Imports here what is not ours and they imported, so that the processes of mutants need not, and
     runs them once more from here: what is found must be the mutant's doing. Raises RuntimeError
     when a test fails.
     """
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mailwake-mutation-") as folder:
         told = Path(folder, "modules.json")
-        if _in_child(tests, folder, told):
+        status, _ = _in_child(tests, folder, told)
+        if status:
             raise RuntimeError(f"a test fails without a mutant: pytest {' '.join(tests)}")
-        took = time.monotonic() - began
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for name in json.loads(told.read_text()):
                 with contextlib.suppress(ImportError):  # one that only its own package can import
                     importlib.import_module(name)
-        if _in_child(tests, folder, told):
+        gc.freeze()  # the processes of mutants need not look through all that again
+        status, took = _in_child(tests, folder, told)
+        if status:
             raise RuntimeError("a test fails without a mutant, run as those of mutants are")
     return max(took, LEAST_S)
 
 
-def _in_child(tests: Sequence[str], folder: str, told: Path) -> int:
-    """The status of the tests, run in a process that tells what it has imported."""
+def _in_child(tests: Sequence[str], folder: str, told: Path) -> tuple[int, float]:
+    """The status of the tests and the processor time they took in seconds, run in a process that
+    tells what it has imported."""
     child = os.fork()
     if not child:
         status = FAILED
         try:
-            _quiet()
+            _confine()
             status = _tests(tests, folder)
             told.write_text(json.dumps(_aliens()))
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    _, status, used = os.wait4(child, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
 
 
 def _aliens() -> list[str]:
@@ -118,7 +129,8 @@ def try_all(
 ) -> Iterator[tuple[Module, Mutant, Outcome]]:
     """What came of each mutant, in the order in which they end; `jobs` at a time.
 
-    A mutant under which the tests take longer than `patience_s` does not end: it counts as found.
+    A mutant under which the tests take longer than `patience_s`, as processor time, does not end:
+    it counts as found.
     """
     waiting = iter(mutants)
     running: dict[int, tuple[Module, Mutant, tempfile.TemporaryDirectory[str]]] = {}
@@ -128,7 +140,8 @@ def try_all(
             folder = tempfile.TemporaryDirectory(prefix="mailwake-mutation-")
             child = os.fork()
             if not child:
-                signal.alarm(round(patience_s))  # kills it, whatever it hangs in
+                signal.setitimer(signal.ITIMER_PROF, patience_s)  # ends it, whatever it hangs in
+                signal.alarm(round(WAITING * patience_s))
                 _be_mutant(module, mutant, tests, folder.name)
             running[child] = (module, mutant, folder)
         if not running:
@@ -138,7 +151,7 @@ def try_all(
             module, mutant, folder = running.pop(ended)
             folder.cleanup()
             code = os.waitstatus_to_exitcode(status)
-            if code == -signal.SIGALRM:
+            if code in (-signal.SIGPROF, -signal.SIGALRM):
                 yield module, mutant, "timeout"
             else:
                 yield module, mutant, "survived" if code == PASSED else "killed"
@@ -150,7 +163,7 @@ def _be_mutant(module: Module, mutant: Mutant, tests: Sequence[str], folder: str
     """Ends this process with pytest's status."""
     status = FAILED
     try:
-        _quiet()
+        _confine()
         code = compile(with_fault(module.source, mutant), module.file, "exec")
         sys.meta_path.insert(0, _Import(module, code))
         status = _tests(tests, folder)
@@ -158,7 +171,9 @@ def _be_mutant(module: Module, mutant: Mutant, tests: Sequence[str], folder: str
         os._exit(status)
 
 
-def _quiet() -> None:
+def _confine() -> None:
+    """Has this process say nothing, and take no memory without end."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
@@ -167,7 +182,7 @@ def _quiet() -> None:
 def _tests(tests: Sequence[str], folder: str) -> int:
     os.chdir(ROOT)
     options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are imported already
+    options += ["--assert=plain"]  # nobody reads why one fails
     options += [f"--basetemp={folder}/tests"]
     # One file after the other: most mutants are found in the first, and the others need no import.
     statuses = (int(pytest.main([*options, test], plugins=[_Plugin()])) for test in tests)

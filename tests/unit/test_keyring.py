@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,15 @@ from mailwake.keyring import keys_command, new_keyring, read_keyring
 from mailwake.tokens import Token, TokenError
 
 TOKEN = Token("open", "acme", "01" * 16, 1, "identified")
+MADE = "2026-01-05T10:00:00Z"
+
+
+def of_bytes(count: int) -> str:
+    return base64.b64encode(bytes(count)).decode()
+
+
+def key_of(number: int = 1, size: int = 64, **fields: Any) -> dict[str, Any]:
+    return {"id": number, "made": MADE, "key": of_bytes(size), **fields}
 
 
 def changed(path: Path, **fields: Any) -> Path:
@@ -40,6 +51,22 @@ def test_a_file_gives_the_same_keyring_again(tmp_path: Path) -> None:
         "acme", "a@example.org"
     )
     assert again.current == 1
+
+
+def test_the_file_is_as_its_contract_says(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    assert lines[:3] == ["{", '  "version": 1,', '  "current": 1,']
+    assert lines[-1] == "}"
+    read_keyring(changed(file, revoked=...))  # a file without revoked keys need not say so
+
+
+def test_a_key_tells_when_it_was_made_and_revoked() -> None:
+    before = datetime.now(UTC)
+    keyring = new_keyring().rotate().revoke(1)
+    for moment in (keyring.keys[0].made, keyring.revoked[0].revoked):
+        assert moment.utcoffset() == timedelta(0)
+        assert moment.microsecond == 0  # the file says seconds
+        assert timedelta(0) <= moment - before.replace(microsecond=0) < timedelta(minutes=10)
 
 
 def test_the_file_is_for_its_owner_alone_and_no_rest_lies_beside_it(file: Path) -> None:
@@ -137,12 +164,18 @@ def test_no_key_is_ever_shown(file: Path, capsys: pytest.CaptureFixture[str]) ->
         ({"current": 9}, "current is 9, but the ids of `keys` are"),
         ({"keys": []}, "current is 1"),
         ({"keys": ...}, "missing required field `keys`"),
-        ({"recipients": "c2hvcnQ="}, "recipients"),
+        ({"recipients": of_bytes(31)}, "length >= 32 - at `$.recipients`"),
+        ({"recipients": of_bytes(33)}, "length <= 32 - at `$.recipients`"),
         ({"recipients": "!"}, "recipients"),
-        ({"keys": [{"id": 1, "made": "2026-01-05T10:00:00Z", "key": "c2hvcnQ="}]}, "key"),
-        ({"keys": [{"id": 256, "made": "2026-01-05T10:00:00Z", "key": "AAAA"}]}, "255"),
-        ({"revoked": [{"id": 1, "revoked": "2026-01-05T10:00:00Z"}]}, "an id stands twice"),
+        ({"keys": [key_of(size=63)]}, "length >= 64 - at `$.keys[0].key`"),
+        ({"keys": [key_of(size=65)]}, "length <= 64 - at `$.keys[0].key`"),
+        ({"keys": [key_of(0)]}, "`int` >= 1 - at `$.keys[0].id`"),
+        ({"keys": [key_of(256)]}, "`int` <= 255 - at `$.keys[0].id`"),
+        ({"keys": [key_of(), key_of()]}, "an id stands twice"),
+        ({"revoked": [{"id": 1, "revoked": MADE}]}, "an id stands twice"),
         ({"purpose": "?"}, "unknown field `purpose`"),
+        ({"keys": [key_of(use="?")]}, "unknown field `use`"),
+        ({"revoked": [{"id": 2, "revoked": MADE, "why": "?"}]}, "unknown field `why`"),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(file: Path, fields: dict[str, Any], told: str) -> None:

@@ -103,6 +103,12 @@ def test_what_is_refused_and_why(
     assert permit(BOTH, policy, people).refused == refused
 
 
+def test_a_mail_is_identified_where_nobody_says_otherwise() -> None:
+    agreed = [said("granted", "granted")]
+    assert permit(BOTH, Policy("acme", 1), agreed).mode == "identified"
+    assert permit(BOTH, Policy("acme", 1, ceiling="anonymous"), agreed).mode == "anonymous"
+
+
 def test_what_is_not_wanted_is_refused_as_such() -> None:
     permission = permit(
         Toggles(opens=False, clicks=True), Policy("acme", 1), [said("denied", "granted")]

@@ -186,7 +186,8 @@ def test_what_was_sealed_wrong_is_refused(packed: str, what: str) -> None:
 
 
 def test_a_withdrawal_that_was_sealed_wrong_is_refused() -> None:
-    for packed in ("", ID, f"{ID} 04 69c9", f"{ID} 00"):
+    cut_off = f"{ID} 02 6a"  # the bits that are there, and nothing behind, would be the tenant `ag`
+    for packed in ("", ID, f"{ID} 04 69c9", cut_off, f"{ID} 00", f"{ID} 15 {'b6db6d' * 5} b0"):
         assert refusal(partial(unpack_withdrawal, bytes.fromhex(packed))) == "malformed"
 
 
@@ -194,16 +195,16 @@ def test_the_limits_are_these() -> None:
     reader = (b"12345",)
     pack(Token("click", "acme", ID, 1, "identified", 0, "x" * 8192, reader * 16, b"u" * 4096))
     pack_withdrawal(Withdrawal("acme", ID, b"u" * 4096))
-    for wrong in (
-        Token("click", "acme", ID, 1, "identified", 0, "x" * 8193),
-        Token("click", "acme", ID, 1, "identified", 0, "x" * 8191 + "é"),
-        Token("open", "acme", ID, 1, "identified", readers=reader * 17),
-        Token("open", "acme", ID, 1, "identified", undo=b"u" * 4097),
-        Token("open", "acme", ID, 65536, "identified"),
-        Token("open", "acme", ID, -1, "identified"),
-        Token("open", "acme", ID, 1, "identified", None, "https://example.org/"),
+    for wrong, told in (
+        (Token("click", "acme", ID, 1, "identified", 0, "x" * 8193), "1 to 8192 bytes"),
+        (Token("click", "acme", ID, 1, "identified", 0, "x" * 8191 + "é"), "1 to 8192 bytes"),
+        (Token("open", "acme", ID, 1, "identified", readers=reader * 17), "at most 16 readers"),
+        (Token("open", "acme", ID, 1, "identified", undo=b"u" * 4097), "at most 4096 bytes"),
+        (Token("open", "acme", ID, 65536, "identified"), "from 0 to 65535, not 65536"),
+        (Token("open", "acme", ID, -1, "identified"), "from 0 to 65535, not -1"),
+        (Token("open", "acme", ID, 1, "identified", None, "https://x.example/"), "link and target"),
     ):
-        with pytest.raises(ValueError, match=r"\d|link and target"):
+        with pytest.raises(ValueError, match=told):
             pack(wrong)
     with pytest.raises(ValueError, match="4096"):
         pack_withdrawal(Withdrawal("acme", ID, b"u" * 4097))
@@ -235,6 +236,15 @@ def test_one_token_has_one_text_and_no_other_characters(size: int, step: int) ->
     wrong += [text + "A" * (1 - len(text) % 4)] if size == 36 else []
     for other in wrong:
         assert refusal(partial(from_text, other)) == "malformed", other
+
+
+@pytest.mark.parametrize("size", [36, 37, 38])
+def test_a_text_is_base64url_whatever_it_ends_with(size: int) -> None:
+    for last in range(256):
+        sealed = bytes(size - 1) + bytes([last])
+        text = to_text(sealed)
+        assert text == base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        assert from_text(text) == sealed
 
 
 @pytest.mark.parametrize(

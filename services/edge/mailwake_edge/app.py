@@ -171,7 +171,10 @@ class Edge:
         if not self._withdrawn.known:
             identified = sum(token.mode == "identified" for token, _ in asked)
             EDGE_WITHHELD.labels(kind, "unknown").inc(identified)
-            return [(_anonymous(token), scope) for token, scope in asked]
+            return [
+                (structs.replace(token, mode="anonymous", recipient=0), scope)
+                for token, scope in asked
+            ]
         denied = self._withdrawn.of[kind].keys()
         kept = [each for each in asked if denied.isdisjoint(each[0].readers)]
         if len(kept) < len(asked):
@@ -239,12 +242,6 @@ def _answer(safe: Safe) -> None:
     """Lets the answers go that wait for this."""
     if not safe.done():
         safe.set_result(None)
-
-
-def _anonymous(token: Token) -> Token:
-    if token.mode == "anonymous":
-        return token
-    return structs.replace(token, mode="anonymous", recipient=0)
 
 
 def rest(status: Status) -> Starlette:

@@ -221,6 +221,16 @@ async def test_nothing_is_kept_of_a_reader_who_has_denied(
     assert len(edge.hits) == 5
 
 
+async def test_of_requests_that_come_together_each_is_kept_or_not(edge: Asked) -> None:
+    edge.say(ANNA, "opens", "denied", 5)
+    before = withheld("open", "withdrawn")
+    paths = [read_by(OPEN, reader) for reader in (BOB, ANNA, CAROL)]
+    answers = await asyncio.gather(*map(edge, paths))
+    assert [answer.body for answer in answers] == [PIXEL_GIF] * 3
+    assert len(edge.hits) == 2
+    assert withheld("open", "withdrawn") == before + 1
+
+
 async def test_who_denied_clicks_is_seen_to_open(edge: Asked) -> None:
     edge.say(ANNA, "clicks", "denied", 5)
     await edge(read_by(OPEN, ANNA))
@@ -238,6 +248,7 @@ async def test_until_consents_are_known_nobody_is_identified(edge: Asked, token:
     path = read_by(token, ANNA)
     known_to_be = replace(token, mode="anonymous", recipient=0)
     answers = [await edge(path, headers=HEADERS)]
+    assert withheld(token.kind, "unknown") == before + 1
     await edge(f"/{token.kind[0]}/{KEYRING.seal(known_to_be)}", headers=HEADERS)
     one, two = edge.hits
     assert (one.mode, one.recipient, one.network, one.agent, one.referer, one.asn) == (
@@ -249,6 +260,12 @@ async def test_until_consents_are_known_nobody_is_identified(edge: Asked, token:
     answers.append(await edge(read_by(token, BOB), headers=HEADERS))
     assert answers[0].messages == answers[1].messages
     assert (edge.hits[2].mode, edge.hits[2].recipient) == ("identified", token.recipient)
+
+
+async def test_until_consents_are_known_an_anonymous_token_names_no_recipient(edge: Asked) -> None:
+    edge.withdrawn.follower.caught_up.clear()
+    await edge("/o/" + KEYRING.seal(replace(OPEN, mode="anonymous")))
+    assert [(hit.mode, hit.recipient) for hit in edge.hits] == [("anonymous", 0)]
 
 
 def withheld(kind: str, reason: str) -> float:

@@ -85,6 +85,17 @@ def test_one_recipients_grant_is_not_anothers() -> None:
     assert not withdrawn.of["open"]
 
 
+@pytest.mark.parametrize("erased", PURPOSES)
+def test_what_is_erased_is_forgotten_and_nothing_beside_it(erased: Purpose) -> None:
+    withdrawn = Withdrawn(SETTINGS)
+    for purpose in PURPOSES:
+        take(withdrawn, said(RECIPIENTS[0], purpose, "denied", 1))
+    withdrawn.take(f"acme/{RECIPIENTS[0]}/{erased}".encode(), None)
+    assert [len(withdrawn.of[kind]) for kind in ("open", "click")] == (
+        [0, 1] if erased == "opens" else [1, 0]
+    )
+
+
 def test_those_who_agreed_take_no_room() -> None:
     withdrawn = Withdrawn(SETTINGS)
     before = [sys.getsizeof(readers) for readers in withdrawn.of.values()]

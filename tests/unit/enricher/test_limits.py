@@ -60,6 +60,16 @@ def test_thirty_two_numbers_of_all_streams_and_the_quietest_stream_forgets_first
     assert seen[LAST] == [1, SECONDS + 7, *range(2, 17)]
 
 
+def test_of_three_streams_thirty_two_numbers_are_all_kept() -> None:
+    seen: Seen = {}
+    take(seen, range(10, 26), START)
+    take(seen, range(10, 25), LATER)
+    take(seen, [1], LAST)
+    assert [entry[0] for entry in seen.values()] == [0, 0, 0]
+    take(seen, [2], LAST)
+    assert [entry[0] for entry in seen.values()] == [10, 0, 0]
+
+
 def test_of_two_streams_neither_forgets_for_the_other() -> None:
     seen: Seen = {}
     for stream in (START, LATER):
@@ -139,12 +149,12 @@ def test_targets_of_65536_characters_wait_and_no_more() -> None:
     first = hit(kind="click", link=0, target=long.ljust(32_768, "x"))
     fits = hit(kind="click", link=1, target=long.ljust(32_768, "y"))
     over = hit(kind="click", link=2, target=long)
+    before, after = hit(at=NOW - 1), hit(at=NOW + 1)  # opens have no target
     track = Track()
-    outcome = run(track, first, fits, over)
-    assert track.waiting == [first, fits]
+    outcome = run(track, before, first, fits, over)
+    assert track.waiting == [before, first, fits]
     assert outcome.unmatched == [(over, "waiting_full")]
-    opened = hit(at=NOW + 1)  # has no target
-    assert run(track, opened).unmatched == []
+    assert run(track, after).unmatched == []
 
 
 def test_a_single_hit_waits_whatever_its_target() -> None:
