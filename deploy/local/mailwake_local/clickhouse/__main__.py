@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         from .server import Listener
 
         tls = _tls(options.certificate, options.key) if options.certificate else None
-        asyncio.run(_run(Listener(options.data, options.host, options.port, password, tls)))
+        listener = Listener(options.data, options.host, options.port, password, tls)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(listener))
     except MailwakeError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -21,7 +21,7 @@ from . import protocol
 from .blocks import Block, header_block, read_packet_block, split_blocks
 from .columns import UnknownTypeError
 from .compression import ChecksumError, read_compressed_block
-from .engine import Chunk, Engine, EngineError, Session
+from .engine import Chunk, Engine, EngineError, Result, Session
 from .framing import Buffer, ProtocolError, Steps, string
 from .statements import BlockInsert, block_insert, without_format
 
@@ -153,23 +153,29 @@ class ClientConnection:
         rows = blocks = size = 0
         headed = False
         try:
-            result = await self._attended(self._session.run, sql)
+            result, chunks = await self._attended(self._begin, sql)
             try:
-                while chunk := await self._attended(result.fetch):
-                    for block in _blocks(chunk, split=not headed or not result.streams):
-                        if block.columns and not headed:
-                            self._send(header_block(block.columns), compressed)
-                            headed = True
-                        if block.rows:
-                            self._send(block, compressed)
-                            blocks += 1
-                    rows += chunk.rows
-                    size += len(chunk.native)
-                    await self._write(protocol.progress(chunk.rows, len(chunk.native)))
+                while chunks:
+                    for chunk in chunks:
+                        for block in _blocks(chunk, split=not headed or not result.streams):
+                            if block.columns and not headed:
+                                self._send(header_block(block.columns), compressed)
+                                headed = True
+                            if block.rows:
+                                self._send(block, compressed)
+                                blocks += 1
+                        rows += chunk.rows
+                        size += len(chunk.native)
+                        self._writer.write(protocol.progress(chunk.rows, len(chunk.native)))
+                    if result.ended:
+                        break
+                    await self._writer.drain()
                     if self._is_over():
                         break
+                    chunks = await self._attended(result.fetch)
             finally:
-                await self._call(result.cancel)
+                if not result.ended:
+                    await self._call(result.cancel)
             if result.streams and not headed and not self._is_over():
                 self._send(header_block(await self._call(self._session.columns, sql)), compressed)
         except EngineError:
@@ -178,6 +184,11 @@ class ClientConnection:
                 raise
         self._writer.write(protocol.profile_info(rows, blocks, size))
         await self._write(protocol.END_OF_STREAM)
+
+    def _begin(self, sql: str) -> tuple[Result, list[Chunk]]:
+        """Start a statement and fetch the first of its result: for most, all in one call."""
+        result = self._session.run(sql)
+        return result, result.fetch()
 
     async def _insert(self, insert: BlockInsert, compressed: bool) -> None:
         """Take the blocks of an INSERT; they go into the table when all of them are here."""
@@ -210,7 +221,7 @@ class ClientConnection:
 
     async def _attended(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Call into the engine; end the query when the client cancels or leaves meanwhile."""
-        call = asyncio.ensure_future(self._call(function, *arguments))
+        call = self._call(function, *arguments)
         while not call.done():
             ahead = self._peek()
             await asyncio.wait({call, ahead}, return_when=asyncio.FIRST_COMPLETED)
@@ -255,9 +266,9 @@ class ClientConnection:
                 raise _GoneError
             self._buffer.feed(data)
 
-    async def _call(self, function: Callable[..., _T], *arguments: object) -> _T:
+    def _call(self, function: Callable[..., _T], *arguments: object) -> asyncio.Future[_T]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function, *arguments)
+        return loop.run_in_executor(self._thread, function, *arguments)
 
     def _send(self, block: Block, compressed: bool) -> None:
         self._writer.write(protocol.data(block, compressed))

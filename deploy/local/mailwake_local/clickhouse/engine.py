@@ -28,6 +28,9 @@ from .statements import BlockInsert
 
 _ERROR = re.compile(r"Code: (\d+)\. (.*)\Z", re.DOTALL)
 _NOT_STREAMED = "Streaming query is not supported for query"
+_AT_ONCE = 2
+"""Chunks that are fetched in one call: the second tells whether the first was all."""
+
 _NO_SUCH_SETTING, _SYNTAX_ERROR, _UNKNOWN_EXCEPTION = 115, 62, 1002
 
 
@@ -64,27 +67,38 @@ class Result:
     """A result that is fetched piece by piece, so that it need not fit into memory.
 
     SELECTs stream; of other statements the engine gives all output at once.
+
+    Attributes:
+        ended: nothing is left to fetch.
     """
 
     def __init__(self, stream: Any, chunk: Chunk | None) -> None:
         self._stream = stream
         self._chunk = chunk
         self.streams = stream is not None
+        self.ended = False
 
-    def fetch(self) -> Chunk | None:
-        """Return the next chunk, or nothing at the end.
+    def fetch(self) -> list[Chunk]:
+        """Return what comes next, at most `_AT_ONCE` chunks; fewer at the end.
 
         Raises:
             EngineError: the query failed or was killed.
         """
         if self._stream is None:
-            chunk, self._chunk = self._chunk, None
-            return chunk
+            self.ended = True
+            return [] if self._chunk is None else [self._chunk]
+        chunks: list[Chunk] = []
         try:
-            piece = self._stream.fetch()
+            while len(chunks) < _AT_ONCE and not self.ended:
+                piece = self._stream.fetch()
+                if piece is None:
+                    self.ended = True
+                else:
+                    chunks.append(Chunk(piece.bytes(), piece.rows_read()))
         except Exception as error:
+            self.ended = True
             raise EngineError.of(error) from None
-        return None if piece is None else Chunk(piece.bytes(), piece.rows_read())
+        return chunks
 
     def cancel(self) -> None:
         """Give up a result that was not fetched to its end; the session is free again."""
