@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-EVERY_S = 0.1
+EVERY_S = 0.25
 
 
 @dataclass

@@ -70,7 +70,8 @@ async def test_an_upgrade_under_load_and_back(
                 await traffic.go_on()
                 await fleet.prepare()
                 for kind in READERS_FIRST:
-                    for member in fleet.of(kind):
+                    # In short one of the two, so that both versions work side by side to the end.
+                    for member in fleet.of(kind)[: 2 if long else 1]:
                         await fleet.replace(member, next_version=True)
                         await traffic.go_on()  # both versions, side by side
                         replaced += 1
