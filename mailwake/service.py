@@ -36,11 +36,13 @@ class Status:
 
     Attributes:
         ready: it takes work now.
+        leaving: it was told to end; for `MAILWAKE_DRAIN_S` it goes on, for who has not heard.
         progress_at: monotonic time of the last progress (a commit, or nothing left to do).
         stall_s: without progress for so many seconds it is unhealthy; 0 means never.
     """
 
     ready: bool = False
+    leaving: bool = False
     stall_s: float = 0.0
     progress_at: float = field(default_factory=time.monotonic)
 
@@ -53,6 +55,11 @@ class Status:
         """Whether progress was made within `stall_s`."""
         return not self.stall_s or time.monotonic() - self.progress_at < self.stall_s
 
+    @property
+    def takes_work(self) -> bool:
+        """What /ready answers: whether work is to be sent here."""
+        return self.ready and self.healthy and not self.leaving
+
 
 def serve_ops(settings: Settings, status: Status) -> int:
     """Serves /health, /ready and /metrics in a thread of its own; gives the port.
@@ -62,7 +69,7 @@ def serve_ops(settings: Settings, status: Status) -> int:
     metrics = make_wsgi_app()
 
     def app(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        answers = {"/health": status.healthy, "/ready": status.ready and status.healthy}
+        answers = {"/health": status.healthy, "/ready": status.takes_work}
         answer = answers.get(environ["PATH_INFO"])
         if answer is None:
             pages: Iterable[bytes] = metrics(environ, start)
@@ -134,8 +141,18 @@ def run_service(name: str, work: Work) -> int:
 
 
 async def _until_stopped(settings: Settings, status: Status, work: Work) -> None:
+    """Works until a signal; then /ready says no first, and the end begins `drain_s` later, or when
+    a second signal comes."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if status.leaving or not settings.drain_s:
+            stop.set()
+        else:
+            loop.call_later(settings.drain_s, stop.set)
+        status.leaving = True
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signum, told)
     await work(settings, status, stop)

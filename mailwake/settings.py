@@ -436,6 +436,14 @@ class Settings:
         whole(0, 65535),
         "The port where /health, /ready and /metrics of a service stand; 0 is any free one.",
     )
+    drain_s: float = setting(
+        "MAILWAKE_DRAIN_S",
+        "0",
+        decimal(0, 300),
+        "So long a service that is told to end goes on as before while /ready says no, so that "
+        "every load balancer has heard of it; for edge, api and relay. A second signal cuts it "
+        "short.",
+    )
     log_level: str = setting(
         "MAILWAKE_LOG_LEVEL",
         "info",

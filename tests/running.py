@@ -57,7 +57,7 @@ class Service:
         """Starts it, and waits until it says that it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mailwake.cli", self.name],
+                [sys.executable, "-P", "-m", "mailwake.cli", self.name],
                 env=self._environ,
                 stdout=log,
                 stderr=log,

@@ -341,11 +341,11 @@ def pods_go_gently(cluster: Cluster) -> Faults:
             yield f"{pod.name}: no PodDisruptionBudget holds it"
         if len(pod.spec.get("topologySpreadConstraints", [])) < 2:
             yield f"{pod.name}: is not spread over zones and nodes"
-        hook = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
-        rest = pod.spec.get("terminationGracePeriodSeconds", 30) - hook.get("seconds", 0)
-        if rest < 30:
+        environ = {each["name"]: each.get("value") for each in pod.container.get("env", [])}
+        drain_s = float(environ.get("MAILWAKE_DRAIN_S", 0))
+        if pod.spec.get("terminationGracePeriodSeconds", 30) - drain_s < 30:
             yield f"{pod.name}: has less than 30 s to end"
-        if set(pod.ports) - {"ops"} and not hook:
+        if set(pod.ports) - {"ops"} and not drain_s:
             yield f"{pod.name}: takes connections and does not wait before it goes"
 
 

@@ -19,8 +19,8 @@ from jsonschema import Draft202012Validator
 from tests.deploy.rendering import Object
 
 OLDEST, NEWEST = "1.31", "1.37"
-"""The versions of Kubernetes that are checked: before the first, `preStop.sleep` and
-`matchLabelKeys` are not everywhere; the second is the newest that kubernetes-validate knows."""
+"""The versions of Kubernetes that are checked: the first is the oldest that
+docs/operations/kubernetes.md speaks of, the second the newest that kubernetes-validate knows."""
 
 
 def faults(objects: Iterable[Object]) -> list[str]:

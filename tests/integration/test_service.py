@@ -114,6 +114,30 @@ def test_a_signal_ends_it_cleanly(signum: signal.Signals) -> None:
 
 
 @pytest.mark.usefixtures("signals_as_before")
+@pytest.mark.parametrize(("drain_s", "signals"), [("0.3", 1), ("300", 2)])
+def test_it_says_that_it_goes_and_takes_work_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, drain_s: str, signals: int
+) -> None:
+    """Until the time is over, or it is told again."""
+    seen = []
+
+    async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
+        status.ready = True
+        assert status.takes_work
+        for _ in range(signals):
+            seen.append(stop.is_set())
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not status.leaving:  # noqa: ASYNC110 - until the signal is handled
+                await asyncio.sleep(0.01)
+            seen.append(status.takes_work)
+        await stop.wait()
+
+    monkeypatch.setenv("MAILWAKE_DRAIN_S", drain_s)
+    assert run_service("test", work) == 0
+    assert not any(seen)
+
+
+@pytest.mark.usefixtures("signals_as_before")
 def test_what_a_user_can_put_right_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         raise UnavailableError("Kafka does not answer")

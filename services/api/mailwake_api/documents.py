@@ -32,7 +32,7 @@ async def health(call: Call) -> Response:
 
 async def ready(call: Call) -> Response:
     """Whether it takes calls now."""
-    return _yes_or_no(call.parts.status.ready and call.parts.status.healthy)
+    return _yes_or_no(call.parts.status.takes_work)
 
 
 def _yes_or_no(yes: bool) -> Response:

@@ -255,7 +255,7 @@ def rest(status: Status) -> Starlette:
         return _yes_or_no(status.healthy)
 
     async def ready(request: Request) -> Response:
-        return _yes_or_no(status.ready and status.healthy)
+        return _yes_or_no(status.takes_work)
 
     async def not_found(request: Request, error: Exception) -> Response:
         return _response(NOT_FOUND)

@@ -444,6 +444,8 @@ async def test_the_rest_is_for_the_load_balancer(edge: Asked) -> None:
     assert ((await edge("/health")).status, (await edge("/ready")).status) == (200, 503)
     edge.status.ready = True
     assert (await edge("/ready")).body == b"yes\n"
+    edge.status.leaving = True
+    assert ((await edge("/health")).status, (await edge("/ready")).status) == (200, 503)
     edge.status.stall_s = 1e-9
     assert ((await edge("/health")).status, (await edge("/ready")).status) == (503, 503)
 
