@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from . import protocol
 from .blocks import Block, header_block, read_packet_block, split_blocks
@@ -224,7 +224,8 @@ class ClientConnection:
         call = self._call(function, *arguments)
         while not call.done():
             ahead = self._peek()
-            await asyncio.wait({call, ahead}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {call, ahead}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if call.done():
                 break
             if self._is_over():
