@@ -81,6 +81,7 @@ def pod(objects: dict[str, Object], name: str) -> dict[str, Any]:
     return found
 
 
+DRAIN = {"name": "MAILWAKE_DRAIN_S", "value": "10"}
 EDGE, API, LOADER = "StatefulSet/edge", "Deployment/api", "Deployment/loader"
 BROKEN: dict[str, Break] = {
     "the service loader is deployed nowhere": lambda o: o.pop(LOADER),
@@ -143,7 +144,7 @@ BROKEN: dict[str, Break] = {
     "no PodDisruptionBudget holds it": lambda o: o.pop("PodDisruptionBudget/edge"),
     "is not spread": lambda o: pod(o, EDGE).pop("topologySpreadConstraints"),
     "less than 30 s to end": lambda o: pod(o, EDGE).update(terminationGracePeriodSeconds=30),
-    "does not wait before it goes": lambda o: container(o, API).pop("env"),
+    "does not wait before it goes": lambda o: container(o, API)["env"].remove(DRAIN),
     "though HorizontalPodAutoscaler/edge says": lambda o: o[EDGE]["spec"].update(replicas=3),
     "is no range": lambda o: o["HorizontalPodAutoscaler/edge"]["spec"].update(minReplicas=9),
     "9 workers for 8 partitions": lambda o: o["StatefulSet/enricher"]["spec"].update(replicas=9),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,7 @@ async def test_an_upgrade_under_load_and_back(
         await asyncio.to_thread(wait_until_read, settings)
     finally:
         fleet.kill()
-    fate = await asyncio.to_thread(check, settings, traffic)
-    mails = sum(map(len, traffic.sent.values()))
-    tally(injected=replaced, **fate, note=f"{mails} mails, {traffic.looks} looks at the API")
+    await asyncio.to_thread(check, settings, traffic, partial(tally, injected=replaced))
     for topic in ("sends", "displays", "hits", "events", "alerts"):
         new, old = await asyncio.to_thread(written_by, settings, topic, WRITTEN)
         assert new, f"the next version wrote no {topic}"
