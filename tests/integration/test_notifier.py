@@ -41,6 +41,8 @@ VERDICTS: tuple[Verdict, ...] = ("human", "proxy", "prefetch", "scanner", "self"
 SENT_AT = ids.now_ms() - 60_000
 DAY_MS = 86_400_000
 PARTITIONS = 4
+KEY = b"key"
+"""Of values that are no events of one mail."""
 
 
 AT_ONCE = {"settle_s": 0, "settle_doubtful_s": 0}
@@ -113,7 +115,7 @@ async def publish(
                     timestamp_ms=told_at,
                 )
         for value in values:
-            await producer.send(settings.topic("events"), value, key=b"key")
+            await producer.send(settings.topic("events"), value, key=KEY)
         await producer.flush()
     finally:
         await producer.stop()
@@ -131,7 +133,14 @@ async def alerts(settings: Settings) -> list[Alert]:
 
 async def test_events_in_alerts_out(settings: Settings, tmp_path: Path) -> None:
     some = events(2000)
-    (person,) = [each for each in some if each.first and each.verdict == "human"][:1]
+    partition_of = ids.partitioner(PARTITIONS)
+    person = next(
+        each
+        for each in some
+        if each.first
+        and each.verdict == "human"
+        and partition_of(each.message_id.encode()) != partition_of(KEY)
+    )
     unreadable = [b"opened", None, b"[" + EVENT.encode(person) + b', {"v": 1}]', b"[[[]]]"]
     with Service("notifier", settings, tmp_path / "log") as notifier:
         await publish(settings, some, *unreadable)
