@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mailwake.errors import UnavailableError
 
@@ -17,12 +17,41 @@ KEEP_ALIVE_S = 5
 """So long a connection is kept for its next request."""
 
 
-@runtime_checkable
-class Patient(Protocol):
-    """A connection that is not kept waiting for ever."""
+HEAD_DEADLINE_TICKS = 10
+"""A connection that has brought no whole request head in so many seconds is closed."""
+LAST_LOOK_S = 1.0
+"""A connection that was not used long enough is looked at once more, so much later."""
 
-    def close_when_late(self, now: float) -> None:
-        """Closes it when nothing whole has come for too long; `now` is the event loop's time."""
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol with a deadline for a request's head, fair to those whom we kept waiting.
+
+    A process that stands still for a while (its machine is moved, its disk blocks) finds both its
+    timers due and requests that came meanwhile, and uvicorn would close their connections.
+    """
+
+    _ticks = 0
+    _before: object = None
+
+    def tick(self) -> None:
+        """Closes the connection when nothing whole has come for too long; called every second, by
+        a clock that stands still when the process does."""
+        if self.is_under_way or self._before is not self.cycle:
+            self._before, self._ticks = self.cycle, 0
+        elif self._ticks >= HEAD_DEADLINE_TICKS:
+            self.transport.abort()
+        self._ticks += 1
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a request's body, or its answer, is not whole yet."""
+        return False
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No request has come for long; one may stand in the socket, and cancels this when read."""
+        self.timeout_keep_alive_task = self.loop.call_later(
+            LAST_LOOK_S, super().timeout_keep_alive_handler
+        )
 
 
 class Server(uvicorn.Server):
@@ -36,15 +65,14 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True ends the server."""
         if counter % 10 == 0:
-            now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, Patient):
-                    connection.close_when_late(now)
+                if isinstance(connection, Connection):
+                    connection.tick()
         return await super().on_tick(counter)
 
 
 def configure(
-    app: Any, protocol: type[asyncio.Protocol], *, answer_deadline_s: int
+    app: Any, protocol: type[HttpToolsProtocol], *, answer_deadline_s: int
 ) -> uvicorn.Config:
     """uvicorn's configuration for an ASGI application.
 

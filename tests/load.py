@@ -26,21 +26,26 @@ class Load:
     Attributes:
         asked: how often each mail was asked for.
         answered: how often that was answered.
-        unanswered: how many requests found no edge, or lost it.
+        unanswered: the requests that found no edge, or lost it, by what went wrong.
         seconds: how long each answer took.
     """
 
-    def __init__(self, settings: Settings, keyring: Keyring, readers: int = READERS) -> None:
+    def __init__(
+        self, settings: Settings, keyring: Keyring, readers: int = READERS, patience_s: float = 30
+    ) -> None:
+        """`patience_s` is how long a reader waits for an answer."""
         self._settings, self._keyring, self._readers = settings, keyring, readers
+        self._patience_s = patience_s
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
-        self.unanswered = 0
+        self.unanswered: Counter[str] = Counter()
         self.seconds: list[float] = []
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """They read inside; those whose edge is gone try again. Raises what an answer did wrong."""
-        async with asking(self._settings) as client, asyncio.TaskGroup() as group:
+        patient = asking(self._settings, patience_s=self._patience_s)
+        async with patient as client, asyncio.TaskGroup() as group:
             readers = [group.create_task(self._read(client)) for _ in range(self._readers)]
             yield
             for reader in readers:
@@ -72,8 +77,8 @@ class Load:
             begun = time.monotonic()
             try:
                 answer = await client.get(path)
-            except httpx.TransportError:
-                self.unanswered += 1
+            except httpx.TransportError as error:
+                self.unanswered[type(error).__name__] += 1
                 await asyncio.sleep(0.05)
             else:
                 assert answer.status_code == 200

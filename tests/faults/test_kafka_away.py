@@ -73,6 +73,6 @@ async def test_readers_are_answered_and_their_hits_come_later(
         injected=1, **fate, note=f"away {away_s} s, p99 of its {meanwhile:,} answers {p99:.1f} ms"
     )
     assert meanwhile > 100
-    assert load.unanswered == 0
+    assert not load.unanswered
     assert (fate["lost"], fate["doubled"]) == (0, 0)
     assert "Traceback" not in log.read_text()

@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 from typing import Protocol as Interface
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from mailwake import http_server
-from mailwake.http_server import configure
+from mailwake.http_server import Connection, configure
 from mailwake.service import Status
 from mailwake_edge.answers import Answer, fields
 from mailwake_edge.app import QUICK, Edge, Safe
@@ -23,8 +23,6 @@ log = logging.getLogger("mailwake.edge")
 
 MAX_REQUEST_BYTES = 64 * 1024
 """Most bytes of one request; our longest address has about 11 KiB."""
-REQUEST_DEADLINE_S = 10.0
-"""A connection that has brought no whole request head for so long is closed."""
 ANSWER_DEADLINE_S = 5
 """At the end, answers under way have so long."""
 
@@ -123,12 +121,11 @@ def _nothing() -> None:
 _Answered = tuple[RequestResponseCycle, Answer]
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with two limits it lacks, and without a task for each pixel and link.
+class Protocol(Connection):
+    """A connection whose requests have a limit of size, and no task for each pixel and link.
 
-    The limits are the size of a request, and a deadline for it. A request is over when its head is
-    whole, for nothing here reads a body or takes long. So neither a head nor a body can be dripped
-    in or go on for ever.
+    A request is over when its head is whole, for nothing here reads a body or takes long. So
+    neither a head nor a body can be dripped in or go on for ever.
 
     Pixels and links wait for nothing but their hits, so those that came in one turn of the event
     loop are answered one after the other (`Turn`).
@@ -136,8 +133,6 @@ class Protocol(HttpToolsProtocol):
 
     _held_bytes = 0
     _held_after: object = None
-    _seen: object = None
-    _seen_at: float | None = None
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a request, or of several."""
@@ -172,13 +167,6 @@ class Protocol(HttpToolsProtocol):
         if size > MAX_REQUEST_BYTES and isinstance(self.server_state, Turn):
             self.server_state.forget(cycle)
             self.transport.close()
-
-    def close_when_late(self, now: float) -> None:
-        """Closes the connection when no request has come for too long; called every second."""
-        if self._seen is not self.cycle or self._seen_at is None:
-            self._seen, self._seen_at = self.cycle, now
-        elif now - self._seen_at > REQUEST_DEADLINE_S:
-            self.transport.abort()
 
 
 class Server(http_server.Server):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mailwake.http_server import configure
+from mailwake.http_server import HEAD_DEADLINE_TICKS, configure
 from mailwake_edge.answers import Answer
 from mailwake_edge.app import Safe
-from mailwake_edge.server import MAX_REQUEST_BYTES, REQUEST_DEADLINE_S, Protocol, Turn
+from mailwake_edge.server import MAX_REQUEST_BYTES, Protocol, Turn
 
 
 class Wire(asyncio.Transport):
@@ -258,13 +258,32 @@ async def test_many_requests_on_a_connection_are_not_one_large_one() -> None:
 
 async def test_a_connection_that_brings_no_request_is_closed_in_time() -> None:
     protocol, wire = connect()
-    protocol.close_when_late(100.0)
+    for _ in range(HEAD_DEADLINE_TICKS):
+        protocol.tick()
     protocol.data_received(request("/o/a"))
     await turns()
-    protocol.close_when_late(105.0)
+    protocol.tick()
     protocol.data_received(b"GET /o/b HTT")
-    protocol.close_when_late(105.0 + REQUEST_DEADLINE_S)
-    assert not wire.closed
-    protocol.data_received(b"P/1.1\r\n")
-    protocol.close_when_late(105.1 + REQUEST_DEADLINE_S)
+    for _ in range(HEAD_DEADLINE_TICKS):
+        assert not wire.aborted
+        protocol.data_received(b"P")
+        protocol.tick()
     assert wire.aborted
+
+
+async def test_an_unused_connection_is_closed_but_not_with_a_request_that_waits_to_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mailwake.http_server.LAST_LOOK_S", 0.05)
+    protocol, wire = connect()
+    protocol.data_received(request("/o/a"))
+    await turns()
+    protocol.timeout_keep_alive_handler()  # as after a standstill, before anything is read
+    protocol.data_received(request("/o/b"))
+    await asyncio.sleep(0.1)
+    assert not wire.closed
+    assert wire.written.endswith(b"/o/b")
+    protocol.timeout_keep_alive_handler()
+    assert not wire.closed
+    await asyncio.sleep(0.1)
+    assert wire.closed
