@@ -47,7 +47,11 @@ _AGAIN_S = 1.0
 
 
 class Register:
-    """One for a process. Use it within its event loop, between `start` and `stop`."""
+    """One for a process. Use it within its event loop, between `start` and `stop`.
+
+    Attributes:
+        denials: changes whenever who has denied may have.
+    """
 
     def __init__(self, settings: Settings, producer: AIOKafkaProducer | None = None) -> None:
         """`producer` is what writing needs; without one the register only reads."""
@@ -56,6 +60,7 @@ class Register:
         self._preferences: dict[bytes, Preference] = {}
         self._policies: dict[bytes, Policy] = {}
         self._consents: dict[bytes, Consent] = {}
+        self.denials = 0
         self._consents_follower = Follower(settings, "consents", CONSENT, self._take_consent)
         self._followers: tuple[Follower[Any], ...] = (
             Follower(settings, "preferences", PREFERENCE, _into(self._preferences)),
@@ -159,6 +164,7 @@ class Register:
         await write(self.producer, self._settings, topic, encoded)
 
     def _take_consent(self, key: bytes, consent: Consent | None) -> None:
+        self.denials += 1
         if consent is None:
             self._consents.pop(key, None)
         elif counts(consent, self._consents.get(key)):

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection, Iterator
 
-from mailwake.contracts import ALERT, ALERT_READS, Alert, AlertReads, Purpose, user_key
+from mailwake.contracts import ALERT, ALERT_READS, Alert, AlertReads, user_key
 from mailwake.following import Follower
 from mailwake.ids import now_ms
 from mailwake.metrics import API_ALERTS_KEPT, API_READERS
@@ -21,6 +21,7 @@ from mailwake_api.feed import Feed, Item, Place
 from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem, unavailable
 from mailwake_api.reads import Reads
+from mailwake_api.unread import UnreadCounts
 
 PER_USER = 200
 """So many alerts of a user the bell shows at most."""
@@ -28,7 +29,6 @@ MOST_READERS = 10_000
 MOST_READERS_OF_A_USER = 20
 """So many may listen at once to one process."""
 
-_PURPOSE: dict[str, Purpose] = {"open": "opens", "click": "clicks"}
 _ATTEMPTS = 10
 
 
@@ -47,6 +47,7 @@ class Bell:
             PER_USER, settings.api_alerts, int(registry()["alerts"].config["retention.ms"])
         )
         self._reads = Reads()
+        self._unread = UnreadCounts(self._feed, self._reads, register)
         self._alerts: Follower[Alert] = Follower(settings, "alerts", ALERT, self._take_alert)
         self._marks: Follower[AlertReads] = Follower(
             settings, "alert_reads", ALERT_READS, self._take_reads
@@ -92,7 +93,7 @@ class Bell:
     def shown(self, tenant: str, user: str) -> list[Item]:
         """The alerts the user may see, newest first."""
         items = self._feed.of(user_key(tenant, user), now_ms())
-        return [item for item in items if item.stands and not self._is_denied(tenant, item)]
+        return [item for item in items if item.stands and not self._unread.is_denied(tenant, item)]
 
     def since(self, tenant: str, user: str, after: Place, here: Place) -> list[Item]:
         """Those that were told, told anew or withdrawn between two places, in that order."""
@@ -102,7 +103,7 @@ class Bell:
             for item in self._feed.since(user_key(tenant, user), after, now_ms())
             if item.offset < here.offset
             and (item.stands or item.withdrawn)
-            and not self._is_denied(tenant, item)
+            and not self._unread.is_denied(tenant, item)
         ]
 
     def read(self, tenant: str, user: str) -> frozenset[str]:
@@ -111,12 +112,7 @@ class Bell:
 
     def unread(self, tenant: str, user: str) -> int:
         """How many alerts the user may see and has not read."""
-        key = user_key(tenant, user)
-        read = self._reads.of(key)
-        return sum(
-            item.stands and item.alert_id not in read and not self._is_denied(tenant, item)
-            for item in self._feed.standing(key, now_ms())
-        )
+        return self._unread.of(tenant, user, now_ms())
 
     def here(self, tenant: str, user: str) -> Place:
         """The place that the user's alerts have come to."""
@@ -167,7 +163,10 @@ class Bell:
     def listening(self, tenant: str, user: str) -> Iterator[asyncio.Event]:
         """Gives an event that is set whenever something of the user's has changed."""
         key, woken = user_key(tenant, user), asyncio.Event()
-        self._listening.setdefault(key, set()).add(woken)
+        if key not in self._listening:
+            self._listening[key] = set()
+            self._unread.begin(key)
+        self._listening[key].add(woken)
         self._listeners += 1
         API_READERS.set(self._listeners)
         try:
@@ -176,15 +175,9 @@ class Bell:
             self._listening[key].discard(woken)
             if not self._listening[key]:
                 del self._listening[key]
+                self._unread.end(key)
             self._listeners -= 1
             API_READERS.set(self._listeners)
-
-    def _is_denied(self, tenant: str, item: Item) -> bool:
-        """Whether whom it tells of has denied. Who read a body that several share, or one of mode
-        anonymous, no alert says, so that of those a denial hides nothing here."""
-        if item.recipient_id is None:
-            return False
-        return self._register.denies(tenant, item.recipient_id, _PURPOSE[item.kind])
 
     def _take_alert(self, key: bytes, alert: Alert | None) -> None:
         # The user is whom the alert names: a record with another key tells nobody else of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import deque
 from operator import attrgetter
@@ -73,11 +74,34 @@ class _Box:
     """The alerts of one user, as they were told last, and up to where some that were told are left
     out."""
 
-    __slots__ = ("items", "lost")
+    __slots__ = ("_ranks", "items", "lost")
 
     def __init__(self) -> None:
         self.items: dict[str, Item] = {}
         self.lost: Place | None = None
+        self._ranks: list[tuple[int, str]] = []
+
+    def put(self, item: Item) -> None:
+        """Puts in the latest revision of an alert, as the last that was told."""
+        self.items.pop(item.alert_id, None)
+        self.items[item.alert_id] = item
+        if len(self._ranks) >= 2 * len(self.items):
+            self._ranks = []
+        elif self._ranks:
+            heapq.heappush(self._ranks, item.rank)
+
+    def oldest(self) -> Item:
+        """The oldest alert; there must be one. Takes no longer the more there are: the first call
+        makes a heap of all ranks, which later ones find all but in order."""
+        if not self._ranks:
+            self._ranks = [item.rank for item in self.items.values()]
+            heapq.heapify(self._ranks)
+        while True:
+            rank = self._ranks[0]
+            item = self.items.get(rank[1])
+            if item is not None and item.rank == rank:
+                return item
+            heapq.heappop(self._ranks)  # of an alert that went, or of an earlier revision
 
 
 class Feed:
@@ -93,6 +117,7 @@ class Feed:
         self._most = most
         self._keep_ms = keep_ms
         self._boxes: dict[bytes, _Box] = {}
+        self._watched: dict[bytes, set[str]] = {}
         self._arrived: deque[tuple[bytes, str, int]] = deque()
         self._lost: dict[int, int] = {}
         self.size = 0
@@ -120,18 +145,35 @@ class Feed:
             ALERT.encode(alert),
         )
         if known is None and len(box.items) >= self._per_user:
-            oldest = min(box.items.values(), key=_RANK)
+            oldest = box.oldest()
             if item.rank < oldest.rank:
                 return False
-            del box.items[oldest.alert_id]
-            self.size -= 1
+            self._drop(key, box, oldest.alert_id)
             box.lost = max(box.lost or oldest.told, oldest.told)
-        box.items.pop(item.alert_id, None)
-        box.items[item.alert_id] = item
+        box.put(item)
+        self._changed(key, item.alert_id)
         self.size += known is None
         self._arrived.append((key, item.alert_id, item.offset))
         self._forget(now)
         return True
+
+    def watch(self, key: bytes) -> set[str]:
+        """A set that gets the ids of a user's alerts that come, change or go, until `unwatch`."""
+        return self._watched.setdefault(key, set())
+
+    def unwatch(self, key: bytes) -> None:
+        """Ends what `watch` began."""
+        del self._watched[key]
+
+    def ends(self, item: Item) -> int:
+        """When an alert is too old to be kept, in milliseconds."""
+        return item.at + self._keep_ms
+
+    def get(self, key: bytes, alert_id: str, now: int) -> Item | None:
+        """An alert of a user, if there is one."""
+        box = self._boxes.get(key)
+        item = box.items.get(alert_id) if box else None
+        return item if item is not None and item.at > now - self._keep_ms else None
 
     def standing(self, key: bytes, now: int) -> list[Item]:
         """A user's alerts, in no order."""
@@ -163,6 +205,16 @@ class Feed:
         lost = box.lost if box else None
         return lost is not None and lost.partition == after.partition and lost > after
 
+    def _changed(self, key: bytes, alert_id: str) -> None:
+        watched = self._watched.get(key)
+        if watched is not None:
+            watched.add(alert_id)
+
+    def _drop(self, key: bytes, box: _Box, alert_id: str) -> None:
+        del box.items[alert_id]
+        self.size -= 1
+        self._changed(key, alert_id)
+
     def _forget(self, now: int) -> None:
         """Lets go of what is too old, and of what arrived first when there is too much."""
         oldest = now - self._keep_ms
@@ -177,8 +229,7 @@ class Feed:
                 if full:
                     lost = self._lost.get(item.partition, 0)
                     self._lost[item.partition] = max(lost, offset + 1)
-                del box.items[alert_id]
-                self.size -= 1
+                self._drop(key, box, alert_id)
                 if not box.items:
                     del self._boxes[key]
             self._arrived.popleft()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from mailwake.contracts import AlertReads
 
+_NONE: frozenset[str] = frozenset()
+
 
 class Reads:
     """The read alerts of every user.
@@ -31,8 +33,8 @@ class Reads:
             self._seen[key] |= read
 
     def of(self, key: bytes) -> frozenset[str]:
-        """The alerts that the user of this key has read."""
-        return self._read.get(key, frozenset())
+        """The alerts that the user of this key has read: the same object until they change."""
+        return self._read.get(key, _NONE)
 
     @contextlib.contextmanager
     def watching(self, key: bytes) -> Iterator[set[str]]:

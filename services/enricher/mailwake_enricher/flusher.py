@@ -1,8 +1,8 @@
 """The order of writing: events, then changelog, then store, then commit.
 
-docs/decisions/0004-write-order.md says why. One loop takes the leading works whose records Kafka
-has acknowledged and carries their rows on together, so that a track that changed in many of them is
-written once; the agent goes on reading meanwhile.
+docs/decisions/0004-write-order.md says why. One loop sends what works have to say, another takes
+the leading works whose records Kafka has acknowledged and carries their rows on together, so that a
+track that changed in many of them is written once; the agent goes on reading meanwhile.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ MAX_BYTES = 32 * 1024 * 1024
 MAX_ROWS = 4000
 """Most rows that are carried on together: a write to RocksDB holds up the loop for 2 µs a row."""
 
+GATHER_S = 0.003
+"""What is said within so long leaves together: the records of one answer of Kafka, one of each
+partition, are read one after the other, and a request for each would cost more than the wait
+(docs/decisions/0023-the-way-to-the-bell.md)."""
+
 
 @dataclass(slots=True)
 class Work:
@@ -37,17 +42,19 @@ class Work:
 
     Attributes:
         number: grows from work to work.
+        outputs: the records that must be safe before the rows are written.
         source: topic and partition to commit in and the offset to commit; None when there is none.
-        acks: of the records that must be safe before the rows are written.
+        acks: of the outputs, once they are sent.
     """
 
     number: int
     partition: int
     rows: list[Row]
-    acks: list[asyncio.Future[Any]]
+    outputs: list[Output]
     source: tuple[TP, int] | None
     size: int
     began: float
+    acks: list[asyncio.Future[Any]] | None = None
 
 
 class Flusher:
@@ -77,9 +84,11 @@ class Flusher:
         self._overlay = overlay
         self._check = check
         self._works: deque[Work] = deque()
+        self._unsent: deque[Work] = deque()
         self._size = 0
         self._number = 0
         self._more = asyncio.Event()
+        self._sent = asyncio.Event()
         self._changed = asyncio.Condition()
         self.committable: dict[TP, int] = {}
 
@@ -101,23 +110,10 @@ class Flusher:
                     lambda: len(self._works) < MAX_WORKS and self._size < MAX_BYTES
                 )
 
-    async def send(self, output: Output) -> asyncio.Future[Any]:
-        """Hands a record to the producer; the future is its acknowledgement."""
-        topic = self._settings.topic(output.topic)
-        ack: asyncio.Future[Any] = await _patiently(
-            lambda: self._producer.send(
-                topic,
-                output.value,
-                key=output.key,
-                partition=output.partition,
-                headers=output.headers,
-            )
-        )
-        return ack
-
     def add(self, work: Work) -> None:
         """Takes a work up; works are carried through in the order they are added."""
         self._works.append(work)
+        self._unsent.append(work)
         self._size += work.size
         self._more.set()
 
@@ -130,12 +126,23 @@ class Flusher:
         """Drops what may be committed: the partitions were taken away."""
         self.committable.clear()
 
-    async def run(self) -> None:
+    async def send_on(self) -> None:
+        """Sends what works have to say, in their order, until it is cancelled."""
+        while True:
+            await self._more.wait()
+            await asyncio.sleep(GATHER_S)
+            self._more.clear()
+            while self._unsent:
+                work = self._unsent.popleft()
+                work.acks = [await self._send(output) for output in work.outputs]
+            self._sent.set()
+
+    async def carry_on(self) -> None:
         """Carries works through until it is cancelled. Raises what Kafka or the store raises."""
         while True:
-            if not self._works:
-                self._more.clear()
-                await self._more.wait()
+            while not self._works or self._works[0].acks is None:
+                self._sent.clear()
+                await self._sent.wait()
             await asyncio.gather(*self._works[0].acks)
             works = self._take_safe()
             await self._carry(works)
@@ -154,7 +161,7 @@ class Flusher:
         works: list[Work] = []
         rows = 0
         for work in self._works:
-            if not all(ack.done() for ack in work.acks):
+            if work.acks is None or not all(ack.done() for ack in work.acks):
                 break
             for ack in work.acks:
                 ack.result()
@@ -163,6 +170,20 @@ class Flusher:
                 break
             works.append(work)
         return works
+
+    async def _send(self, output: Output) -> asyncio.Future[Any]:
+        """Hands a record to the producer; the future is its acknowledgement."""
+        topic = self._settings.topic(output.topic)
+        ack: asyncio.Future[Any] = await _patiently(
+            lambda: self._producer.send(
+                topic,
+                output.value,
+                key=output.key,
+                partition=output.partition,
+                headers=output.headers,
+            )
+        )
+        return ack
 
     async def _carry(self, works: list[Work]) -> None:
         """Writes the last version of each row of some works: changelog, then store."""

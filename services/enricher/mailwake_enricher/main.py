@@ -46,7 +46,10 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         partitions = await count_partitions(settings)
         await require_group(settings, "enricher")  # Faust would wait for ever, and say nothing
         producer = await start_producer(
-            settings, client_id=f"mailwake-enricher-{settings.worker}", compression="zstd"
+            settings,
+            client_id=f"mailwake-enricher-{settings.worker}",
+            compression="zstd",
+            linger_ms=0,
         )
         try:
             tracing = start_tracing(settings, "enricher")

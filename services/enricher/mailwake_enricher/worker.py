@@ -72,8 +72,8 @@ log = logging.getLogger("mailwake.enricher")
 class Enricher:
     """One worker: the app, what it holds in memory, and its tasks.
 
-    Everything runs on one event loop. `_turn` lets one record (or expiry) at a time decide and
-    send, so that works are queued in the order in which they changed the tracks.
+    Everything runs on one event loop. `_turn` lets one record (or expiry) at a time decide, so that
+    works are queued in the order in which they changed the tracks.
     """
 
     def __init__(
@@ -120,7 +120,13 @@ class Enricher:
         """Works until `stop` is set, then ends cleanly. Raises what made it impossible to go on."""
         tasks = [
             self._start_task(step)
-            for step in (self._flusher.run, self._commit_often, self._expire_often, self._watch)
+            for step in (
+                self._flusher.send_on,
+                self._flusher.carry_on,
+                self._commit_often,
+                self._expire_often,
+                self._watch,
+            )
         ]
         starting = asyncio.create_task(self.app.start())
         stopped = asyncio.create_task(stop.wait())
@@ -191,10 +197,10 @@ class Enricher:
             with self._tracing.span(record.topic, "consumer", headers, offset=record.offset):
                 result = self._processor.process(record)
                 ENRICHER_READ.labels(record.topic).inc(result.read)
-                await self._submit(record.partition, result, (tp, message.offset + 1), len(value))
+                self._submit(record.partition, result, (tp, message.offset + 1), len(value))
             self._offsets.handled(tp, message.offset)
 
-    async def _submit(
+    def _submit(
         self, partition: int, result: Result, source: tuple[TP, int] | None, size: int
     ) -> None:
         began = time.monotonic()
@@ -205,8 +211,7 @@ class Enricher:
         headers = self._tracing.headers()
         for output in result.outputs if headers else ():
             output.headers.extend(headers)
-        acks = [await self._flusher.send(output) for output in result.outputs]
-        self._flusher.add(Work(number, partition, result.rows, acks, source, size, began))
+        self._flusher.add(Work(number, partition, result.rows, result.outputs, source, size, began))
         _count(result, self._clock())
 
     # Partitions come and go
@@ -324,7 +329,7 @@ class Enricher:
         async with self._turn:
             if partition in self._owned:
                 result = self._processor.expire(partition, message_ids, self._clock())
-                await self._submit(partition, result, None, 0)
+                self._submit(partition, result, None, 0)
 
     async def _watch(self) -> None:
         """Notes that the process lives, and progress where no commit shows it."""

@@ -113,6 +113,15 @@ def test_revisions_without_end_take_no_memory() -> None:
     assert len(feed._arrived) <= 2001
 
 
+def test_revisions_of_alerts_of_a_user_who_has_had_more_take_no_memory() -> None:
+    feed = fed([alert(number, at=NOW + number) for number in range(2 * PER_USER)])
+    for offset in range(10, 1000):
+        feed.take(KEY, alert(9, offset, at=NOW + offset), 0, offset, NOW)
+        assert len(feed._boxes[KEY]._ranks) <= 2 * PER_USER
+    feed.take(KEY, alert(20, at=NOW + 8), 0, 1000, NOW)
+    assert [each.at - NOW for each in kept(feed)] == [999, 8, 8, 7, 6]
+
+
 @pytest.mark.parametrize(
     "text", ["", "-", "1", "1-", "-1", "1--2", "1-2-3", "a-1", "1-\u0662", "1-2\n", "9" * 30 + "-1"]
 )
