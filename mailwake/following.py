@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -95,30 +95,26 @@ class Follower(Generic[T]):
 
         Raises UnavailableError when that does not come about within `within_s` seconds.
         """
-        try:
-            async with asyncio.timeout(within_s):
-                await self.caught_up.wait()
-                ends = await self._ends()
-                async with self._moved:
-                    await self._moved.wait_for(lambda: self._behind(ends) == 0)
-        except (TimeoutError, KafkaError):
-            raise UnavailableError(
-                f"Kafka at {self._settings.kafka_bootstrap} does not tell what stands in "
-                f"{self._settings.topic(self._topic)} now; try again when it answers"
-            ) from None
+        await current([self], within_s)
 
-    async def _ends(self) -> dict[TopicPartition, int]:
-        """Where the partitions end now."""
+    async def _ends(self, of: Sequence[Follower[Any]]) -> dict[TopicPartition, int]:
+        """Where the topics of some followers end now; asked on this one's connection."""
         while True:
             async with self._moved:
                 await self._moved.wait_for(lambda: self._asking is not None)
-            applied, asking = dict(self._applied), self._asking
+            applied = {part: at for each in of for part, at in each._applied.items()}
+            asking = self._asking
             assert asking is not None  # noqa: S101 (nothing ran since it was waited for)
             ends: dict[TopicPartition, int] = await asking.end_offsets(list(applied))
             if all(applied[part] <= end for part, end in ends.items()):
                 return ends
-            # The topic was made anew, and is not yet read from its start.
+            # A topic was made anew, and is not yet read from its start.
             await asyncio.sleep(_POLL_MS / 1000)
+
+    async def _come_to(self, ends: dict[TopicPartition, int]) -> None:
+        own = {part: end for part, end in ends.items() if part.topic == self._name}
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._behind(own) == 0)
 
     def _behind(self, ends: dict[TopicPartition, int]) -> int:
         return sum(max(end - self._applied.get(part, 0), 0) for part, end in ends.items())
@@ -209,3 +205,25 @@ class Follower(Generic[T]):
         except InvalidError as error:
             metrics.FOLLOWED_UNREADABLE.labels(self._topic).inc()
             log.error("a record of %s cannot be read: %s", self._topic, error)
+
+
+async def current(followers: Sequence[Follower[Any]], within_s: float = 5.0) -> None:
+    """Returns when everything is applied that was written to any of their topics before this call;
+    Kafka is asked once for all. The followers are of the same Kafka, and of one event loop.
+
+    Raises UnavailableError when that does not come about within `within_s` seconds.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            for follower in followers:
+                await follower.caught_up.wait()
+            ends = await followers[0]._ends(followers)
+            for follower in followers:
+                await follower._come_to(ends)
+    except (TimeoutError, KafkaError):
+        settings = followers[0]._settings
+        topics = ", ".join(follower._name for follower in followers)
+        raise UnavailableError(
+            f"Kafka at {settings.kafka_bootstrap} does not tell what stands in {topics} now; try "
+            "again when it answers"
+        ) from None

@@ -25,27 +25,27 @@ class Mutes:
         self._clock = clock
         self._muted: dict[bytes, int] = {}
         self._look_again = _LEAST
-        self._follower = Follower(settings, "mutes", MUTE, self.take)
+        self.follower = Follower(settings, "mutes", MUTE, self.take)
 
     def start(self) -> None:
         """Begins to follow the topic; returns at once."""
-        self._follower.start()
+        self.follower.start()
 
     async def stop(self) -> None:
         """Ends following; what is known stays."""
-        await self._follower.stop()
+        await self.follower.stop()
 
     @property
     def known(self) -> bool:
         """Whether the topic has been read once; before, nothing may be concluded."""
-        return self._follower.caught_up.is_set()
+        return self.follower.caught_up.is_set()
 
     async def current(self, within_s: float = 5.0) -> None:
         """Returns when all is known that was muted before this call, by anybody.
 
         Raises UnavailableError when that does not come about in time.
         """
-        await self._follower.current(within_s)
+        await self.follower.current(within_s)
 
     def muted(self, tenant: str, user: str, message_id: str) -> bool:
         """Whether a user wants no alerts of a mail."""

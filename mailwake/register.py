@@ -30,7 +30,7 @@ from mailwake.contracts import (
     user_key,
 )
 from mailwake.errors import UnavailableError
-from mailwake.following import Follower
+from mailwake.following import Follower, current
 from mailwake.kafka import write
 from mailwake.permission import PURPOSES, Permission, counts, permit, toggles_of
 from mailwake.settings import Settings
@@ -94,7 +94,7 @@ class Register:
 
         Raises UnavailableError when that does not come about in time.
         """
-        await asyncio.gather(*(follower.current(within_s) for follower in self._followers))
+        await current(self._followers, within_s)
 
     def preference(self, tenant: str, user: str) -> Preference:
         """A user's switches; all on where none were ever set (`at` is 0 then)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -100,7 +100,12 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> Topics:
                 self._apply(key, None if value is None else self._codec.decode(value))
             self.caught_up.set()
 
+    async def current(followers: Sequence[MemoryFollower], within_s: float = 5.0) -> None:
+        for follower in followers:
+            await follower.current()
+
     monkeypatch.setattr("mailwake.register.Follower", MemoryFollower)
+    monkeypatch.setattr("mailwake.register.current", current)
     return made
 
 

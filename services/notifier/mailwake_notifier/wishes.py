@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Protocol
 
 from mailwake.contracts import PREFERENCE, Event, Preference, user_key
 from mailwake.errors import UnavailableError
-from mailwake.following import Follower
+from mailwake.following import Follower, current
 from mailwake.mutes import Mutes
 from mailwake.quiet import is_quiet
 from mailwake.settings import Settings
@@ -49,7 +48,7 @@ class Followed:
         """Returns when all is known that was set before this call; waits for Kafka to come back."""
         while True:
             try:
-                await asyncio.gather(self._follower.current(), self._mutes.current())
+                await current([self._follower, self._mutes.follower])
                 return
             except UnavailableError as error:
                 log.warning("alerts wait for what users wish: %s", error)
