@@ -15,8 +15,6 @@ from mailwake.errors import UnavailableError
 
 KEEP_ALIVE_S = 5
 """So long a connection is kept for its next request."""
-
-
 HEAD_DEADLINE_TICKS = 10
 """A connection that has brought no whole request head in so many seconds is closed."""
 LAST_LOOK_S = 1.0

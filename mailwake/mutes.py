@@ -19,6 +19,9 @@ class Mutes:
     A mail is tracked for `RETENTION_DAYS` at the most and muted after it was sent; a mute that is
     older is forgotten, since nothing can alert of its mail any more. So memory holds what was muted
     in that time, about 200 bytes each.
+
+    Attributes:
+        follower: of the topic, for who must know several topics to their ends at once.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:

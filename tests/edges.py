@@ -33,13 +33,11 @@ def edge_settings(kafka: str, folder: Path, **more: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def asking(
-    settings: Settings, host: str = "127.0.0.1", patience_s: float = 10
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the edge."""
+async def asking(settings: Settings, host: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the edge; it outlasts a standstill."""
     limits = httpx.Limits(max_connections=16)
     async with httpx.AsyncClient(
-        base_url=f"http://{host}:{settings.edge_port}", limits=limits, timeout=patience_s
+        base_url=f"http://{host}:{settings.edge_port}", limits=limits, timeout=30
     ) as client:
         yield client
 

@@ -30,12 +30,8 @@ class Load:
         seconds: how long each answer took.
     """
 
-    def __init__(
-        self, settings: Settings, keyring: Keyring, readers: int = READERS, patience_s: float = 30
-    ) -> None:
-        """`patience_s` is how long a reader waits for an answer."""
+    def __init__(self, settings: Settings, keyring: Keyring, readers: int = READERS) -> None:
         self._settings, self._keyring, self._readers = settings, keyring, readers
-        self._patience_s = patience_s
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.unanswered: Counter[str] = Counter()
@@ -44,8 +40,7 @@ class Load:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """They read inside; those whose edge is gone try again. Raises what an answer did wrong."""
-        patient = asking(self._settings, patience_s=self._patience_s)
-        async with patient as client, asyncio.TaskGroup() as group:
+        async with asking(self._settings) as client, asyncio.TaskGroup() as group:
             readers = [group.create_task(self._read(client)) for _ in range(self._readers)]
             yield
             for reader in readers:

@@ -135,7 +135,7 @@ class Flusher:
             while self._unsent:
                 work = self._unsent.popleft()
                 work.acks = [await self._send(output) for output in work.outputs]
-            self._sent.set()
+                self._sent.set()
 
     async def carry_on(self) -> None:
         """Carries works through until it is cancelled. Raises what Kafka or the store raises."""

@@ -49,7 +49,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
             settings,
             client_id=f"mailwake-enricher-{settings.worker}",
             compression="zstd",
-            linger_ms=0,
+            linger_ms=0,  # the flusher gathers
         )
         try:
             tracing = start_tracing(settings, "enricher")
