@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aiokafka import ConsumerRecord, TopicPartition
+import asyncio
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from mailwake.kafka import start_admin, start_consumer
 from mailwake.settings import Settings
@@ -12,9 +14,7 @@ async def read_all(settings: Settings, topic: str) -> list[ConsumerRecord[bytes,
     """All records that a topic (name without prefix) holds now."""
     consumer = await start_consumer(settings, client_id="test-reader")
     try:
-        name = settings.topic(topic)
-        await consumer._client.force_metadata_update()
-        partitions = [TopicPartition(name, p) for p in consumer.partitions_for_topic(name) or ()]
+        partitions = await _partitions(consumer, settings, topic)
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         await consumer.seek_to_beginning(*partitions)
@@ -32,13 +32,7 @@ async def lag(settings: Settings, group: str, *topics: str) -> int:
     admin = await start_admin(settings)
     consumer = await start_consumer(settings, client_id="test-lag")
     try:
-        names = [settings.topic(topic) for topic in topics]
-        await consumer._client.force_metadata_update()
-        partitions = [
-            TopicPartition(name, p)
-            for name in names
-            for p in consumer.partitions_for_topic(name) or ()
-        ]
+        partitions = await _partitions(consumer, settings, *topics)
         ends = await consumer.end_offsets(partitions)
         committed = await admin.list_consumer_group_offsets(settings.topic(group))
         return sum(
@@ -53,14 +47,32 @@ async def rewind(settings: Settings, group: str, *topics: str) -> None:
     """Sets an empty group (all members gone) back to the start of the topics."""
     consumer = await start_consumer(settings, client_id="test-rewind", group=group)
     try:
-        names = [settings.topic(topic) for topic in topics]
-        await consumer._client.force_metadata_update()
-        partitions = [
-            TopicPartition(name, p)
-            for name in names
-            for p in consumer.partitions_for_topic(name) or ()
-        ]
+        partitions = await _partitions(consumer, settings, *topics)
         consumer.assign(partitions)
         await consumer.commit(dict.fromkeys(partitions, 0))
     finally:
         await consumer.stop()
+
+
+async def _partitions(
+    consumer: AIOKafkaConsumer, settings: Settings, *topics: str
+) -> list[TopicPartition]:
+    """All partitions of topics that exist.
+
+    A Kafka that stood still has left its own cluster for a moment, and then names no broker and no
+    topic.
+    """
+    async with asyncio.timeout(60):
+        while True:
+            await consumer._client.force_metadata_update()
+            found = {
+                topic: consumer.partitions_for_topic(settings.topic(topic)) for topic in topics
+            }
+            if all(found.values()):
+                break
+            await asyncio.sleep(0.2)
+    return [
+        TopicPartition(settings.topic(topic), number)
+        for topic, numbers in found.items()
+        for number in numbers or ()
+    ]
