@@ -4,6 +4,8 @@ Property tests draw the same values in every run, so that what was green stays g
 `--hypothesis-profile=search` draws others each time.
 """
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,13 @@ def keyring(tmp_path: Path) -> Keyring:
     made = new_keyring()
     made.write(tmp_path / "keys.json")
     return made
+
+
+@pytest.fixture(autouse=True)
+def logging_ends_with_the_test() -> Iterator[None]:
+    """A command that runs in the tests' own process sets up logging, to a stderr that is the test's
+    alone: later tests would tell of every line that it cannot be written, which makes them slow."""
+    yield
+    root = logging.getLogger()
+    root.handlers = [each for each in root.handlers if type(each) is not logging.StreamHandler]
+    root.setLevel(logging.WARNING)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,14 +13,6 @@ from mailwake.logs import about, set_up_logs
 from mailwake.settings import read_settings
 
 log = logging.getLogger("mailwake.test")
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
