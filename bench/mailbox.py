@@ -4,7 +4,7 @@
 The tables hold a thousand users with a thousand mails each, and one with 10,000 mails and
 100,000 events, who asks. Fifty thousand recipients have said something, one in a hundred no. The
 engine is the local one (chDB) in a process of its own, on whatever cores are free; a server has
-more.
+more. Who denies is known from Kafka, as in the API.
 """
 
 from __future__ import annotations
@@ -22,11 +22,18 @@ import psutil
 
 from bench.row import Row
 from mailwake.clickhouse import ClickHouse
+from mailwake.contracts import CONSENT, Consent, consent_key
+from mailwake.kafka import start_producer, write
 from mailwake.migrate import migrate
+from mailwake.register import Register
+from mailwake.settings import Settings, read_settings
+from mailwake.topics_apply import apply_topics
 from mailwake_api import reports, timeline
 from mailwake_api.messages import MessagesQuery, page
 from mailwake_api.reading import Reader
+from mailwake_api.withheld import Denials
 from mailwake_local.clickhouse import LocalClickHouse
+from mailwake_local.kafka import LocalKafka
 
 MAILS, BUSY, EVENTS, USERS, RECIPIENTS = 1_000_000, 10_000, 10, 1_000, 50_000
 TIMES, WARM = 20, 3
@@ -79,9 +86,11 @@ def _sql() -> dict[str, str]:
         " FROM numbers({MAILS})".format(**mail, TENANT=TENANT, MAILS=MAILS, RECIPIENTS=RECIPIENTS),
         "tracks": "(message_id, revision, tenant, user, sent_at, recipient_count, recipient_id,"
         " mode, tag, opens, clicks, machine_opens, first_open_at, last_open_at, first_click_at,"
-        " last_click_at, readers_about, readers_least) SELECT {id}, 10, '{TENANT}', {user}, {sent},"
+        " last_click_at, readers_about, readers_least, open_score, click_score)"
+        " SELECT {id}, 10, '{TENANT}', {user}, {sent},"
         " 1, {to}, 'identified', {tag}, 4, 2, 4, {sent} + INTERVAL 1 HOUR,"
-        " {sent} + INTERVAL 9 HOUR, {sent} + INTERVAL 2 HOUR, {sent} + INTERVAL 8 HOUR, 1, 1"
+        " {sent} + INTERVAL 9 HOUR, {sent} + INTERVAL 2 HOUR, {sent} + INTERVAL 8 HOUR,"
+        " 1, 1, 60, 60"
         " FROM numbers({MAILS})".format(**mail, TENANT=TENANT, MAILS=MAILS),
         "events": "(event_id, revision, hit_id, kind, at, tenant, user, message_id, recipient,"
         " recipient_count, recipient_id, mode, verdict, reasons, first, sent_at, link, target,"
@@ -102,10 +111,13 @@ def measure() -> list[Row]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailwake-bench-")))
         local = stack.enter_context(LocalClickHouse(folder))
+        kafka = stack.enter_context(LocalKafka(folder / "kafka"))
         url = f"{local.url.rpartition('/')[0]}/bench"
         migrate(url)
         fill(url)
-        return asyncio.run(_measure(url, psutil.Process(local.pid)))
+        settings = read_settings({}, kafka_bootstrap=kafka.bootstrap)
+        asyncio.run(apply_topics(settings))
+        return asyncio.run(_measure(url, settings, psutil.Process(local.pid)))
 
 
 def fill(url: str) -> None:
@@ -121,17 +133,37 @@ def fill(url: str) -> None:
     client.close()
 
 
-async def _measure(url: str, engine: psutil.Process) -> list[Row]:
-    reader = Reader(url)
+async def tell_consents(settings: Settings, reader: Reader) -> None:
+    """Writes what recipients have said to Kafka, as it stands in ClickHouse."""
+    rows = await reader.rows(
+        "SELECT tenant, recipient_id, purpose, state, toUnixTimestamp64Milli(at), consent_id"
+        " FROM consent_proofs"
+    )
+    consents = [
+        Consent(consent_id, tenant, recipient_id, purpose, state, at, "import")
+        for tenant, recipient_id, purpose, state, at, consent_id in rows
+    ]
+    producer = await start_producer(settings, client_id="bench")
+    records = [(consent_key(each), CONSENT.encode(each)) for each in consents]
+    await write(producer, settings, "consents", records)
+    await producer.stop()
+
+
+async def _measure(url: str, settings: Settings, engine: psutil.Process) -> list[Row]:
+    reader, register = Reader(url), Register(settings)
+    await tell_consents(settings, reader)
+    register.start()
+    await register.current(60)
+    denials = Denials(reader, register)
 
     def listing(**asked: Any) -> Callable[[int], Awaitable[Any]]:
-        return lambda _: page(reader, TENANT, USER, MessagesQuery(**asked))
+        return lambda _: page(reader, denials, TENANT, USER, MessagesQuery(**asked))
 
     def report(kind: Any, by: Any) -> Callable[[int], Awaitable[Any]]:
         return lambda _: reports.read(reader, TENANT, USER, reports.ReportQuery(by=by), kind)
 
     def one(number: int) -> Awaitable[Any]:
-        return timeline.view(reader, TENANT, USER, f"{number * 97 % BUSY:032X}".lower())
+        return timeline.view(reader, denials, TENANT, USER, f"{number * 97 % BUSY:032X}".lower())
 
     asked = (
         ("nothing (SELECT 1)", LIST_MS, lambda _: reader.rows("SELECT 1")),
@@ -160,6 +192,7 @@ async def _measure(url: str, engine: psutil.Process) -> list[Row]:
             for took in [await _slow(ask, engine)]
         ]
     finally:
+        await register.stop()
         await reader.stop()
 
 

@@ -21,6 +21,7 @@ from mailwake.contracts import (
     Index,
     Millis,
     Mode,
+    Percent,
     Revision,
     Tag,
     Tenant,
@@ -104,6 +105,8 @@ class Tally(Struct, array_like=True, gc=False):
     people: Count = 0
     known: str = ""
     until: Millis = 0
+    open_score: Percent = 0
+    click_score: Percent = 0
 
 
 class Track(Struct, array_like=True, gc=False):
@@ -132,6 +135,8 @@ class Track(Struct, array_like=True, gc=False):
         hits: how many have come, copies and those left out that found no room to wait.
         erased: when a recipient of the mail was erased, 0 when none was; from then on its hits are
             dropped. Of a mail to that recipient alone nothing else is left, not even the send.
+        open_score, click_score: how sure the surest of `opens`, and of `clicks`, is, 0 to 100; 0
+            where there is none.
     """
 
     v: Version = 1
@@ -158,6 +163,8 @@ class Track(Struct, array_like=True, gc=False):
     readers_least: Count = 0
     hits: Count = 0
     erased: Millis = 0
+    open_score: Percent = 0
+    click_score: Percent = 0
 
 
 class Reclassified(Struct, frozen=True, omit_defaults=True):

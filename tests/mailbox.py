@@ -32,6 +32,7 @@ from mailwake_api.app import make_app
 from mailwake_api.bearer import Role
 from mailwake_api.endpoints import ENDPOINTS
 from mailwake_api.reading import Reader
+from mailwake_api.withheld import Denials
 from mailwake_enricher.rows import (
     Columns,
     display_columns,
@@ -181,10 +182,12 @@ def track_of(send: Send, events: Sequence[Event], revision: int = 1) -> Track:
             track.forwards += 1
         elif event.kind == "open" and person:
             track.opens += 1
+            track.open_score = max(track.open_score, event.score)
             track.first_open_at = track.first_open_at or event.at
             track.last_open_at = event.at
         elif event.kind == "click" and person:
             track.clicks += 1
+            track.click_score = max(track.click_score, event.score)
             track.first_click_at = track.first_click_at or event.at
             track.last_click_at = event.at
         elif event.kind == "open":
@@ -201,7 +204,7 @@ class ReadingApi:
     def __init__(self, folder: Path, url: str) -> None:
         self.memory = Memory(folder)
         self.reader = Reader(url)
-        parts = replace(self.memory.parts, reader=self.reader)
+        parts = replace(self.memory.parts, reader=self.reader, denials=Denials(self.reader))
         self._app = make_app(ENDPOINTS, parts)
 
     def client(self, sub: str = "ben", role: Role = "user", tenant: str = "acme") -> Asking:

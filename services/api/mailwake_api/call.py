@@ -27,6 +27,7 @@ from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
 from mailwake_api.reading import Reader
+from mailwake_api.withheld import Denials
 
 Who = Literal["public", "user", "admin", "admin_or_platform"]
 """Who may call: anybody; whoever has a token; only who has that role."""
@@ -46,6 +47,7 @@ class Parts:
     locks: Locks
     published: Published
     reader: Reader
+    denials: Denials
     bell: Bell
     erasing: Erasing
     mutes: Mutes

@@ -91,7 +91,7 @@ async def contact(call: Call) -> Response:
     ((sent, last_sent_at),), said, found = await asyncio.gather(
         reader.rows(_SENT, **of, user=user),
         reader.rows(_SAID, **of),
-        page(reader, tenant, user, chosen),
+        page(reader, call.parts.denials, tenant, user, chosen),
     )
     if not sent:
         raise not_found()

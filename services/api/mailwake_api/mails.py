@@ -1,7 +1,7 @@
 # ruff: noqa: S608 (constants alone make the text of a query; values are parameters)
 """What is told of a mail: to whom it was sent, whether it was opened and clicked, how sure it is.
 
-Counts are those of the track, which follow every revision; how sure they are is said by the events.
+Counts and how sure they are come from the track, which follows every revision.
 Names, addresses and subjects come from the displays, for the sender alone; without one (erased, or
 never kept) the mail is told without them.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Struct
@@ -21,7 +21,7 @@ from msgspec import Struct
 from mailwake.contracts import NOBODY, PERSON, Count, Id, Millis, Mode, Percent, Purpose
 from mailwake.tokens import MAX_READERS
 from mailwake_api.reading import Reader, Row, Value
-from mailwake_api.withheld import withheld
+from mailwake_api.withheld import Denials
 
 NAMED = MAX_READERS
 """Recipients that a list names of one mail; more than so many share an anonymous one only."""
@@ -41,17 +41,12 @@ TRACKED = (
     "message_id, opens, machine_opens, toUnixTimestamp64Milli(first_open_at),"
     " toUnixTimestamp64Milli(last_open_at), clicks, machine_clicks,"
     " toUnixTimestamp64Milli(first_click_at), toUnixTimestamp64Milli(last_click_at), forwards,"
-    " readers_about, readers_least"
+    " readers_about, readers_least, open_score, click_score"
 )
 """Those of `tracks`."""
-# The last revision by argMax: for a few mails of many FINAL takes four times as long.
-_SURE = (
-    "SELECT message_id, kind, max(score_) FROM"
-    " (SELECT message_id, kind, argMax(score, revision) AS score_,"
-    f" argMax({BY_PERSON} AND NOT repeat AND NOT forward, revision) AS counts"
-    f" FROM events WHERE {_OF_MAILS} GROUP BY message_id, kind, event_id)"
-    " WHERE counts GROUP BY message_id, kind"
-)
+
+_NOTHING = (0, 0, None, None, 0, 0, None, None, 0, 0, 0, 0, 0)
+"""`TRACKED` without the message_id, of a mail to which nothing has happened."""
 
 
 class Recipient(Struct, frozen=True):
@@ -77,7 +72,7 @@ class Happened(Struct, frozen=True):
         count: how often persons did it.
         machines: how often machines and the sender did it.
         first_at, last_at: when persons did it first and last; None where they did not.
-        score: how sure the surest of them is, 0 to 100.
+        score: how sure the surest of those by persons is, 1 to 100; None where there is none.
     """
 
     tracked: bool
@@ -159,18 +154,17 @@ class Known:
 
     Attributes:
         hidden: of each mail that was sent, what may not be told.
-        scores: how sure the surest open or click is, by message_id and kind.
     """
 
     sent: dict[str, Row]
     shown: dict[str, Row]
     tracked: dict[str, Row]
     hidden: Mapping[str, frozenset[Purpose]]
-    scores: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 async def read_mails(
     reader: Reader,
+    denials: Denials,
     tenant: str,
     user: str,
     message_ids: Sequence[str],
@@ -186,22 +180,20 @@ async def read_mails(
     if not message_ids:
         return []
     of: Values = {"tenant": tenant, "user": user, "mails": list(message_ids)}
-    known, sure = await asyncio.gather(
-        read_known(reader, of, sent=sent, tracked=tracked), reader.rows(_SURE, **of)
-    )
-    known.scores = {(message_id, kind): score for message_id, kind, score in sure}
+    known = await read_known(reader, denials, of, sent=sent, tracked=tracked)
     return [mail_of(known, each) for each in message_ids if each in known.sent]
 
 
 async def read_known(
     reader: Reader,
+    denials: Denials,
     of: Values,
     *,
     links: bool = False,
     sent: Sequence[Row] | None = None,
     tracked: Sequence[Row] | None = None,
 ) -> Known:
-    """What is known of some of a user's mails but the scores; `of` is tenant, user and mails.
+    """What is known of some of a user's mails; `of` is tenant, user and mails.
 
     With `links` the rows of sends and displays end in their links. `sent` and `tracked` are as in
     `read_mails`. Raises Problem.
@@ -217,7 +209,7 @@ async def read_known(
     async def of_sends() -> tuple[dict[str, Row], Mapping[str, frozenset[Purpose]]]:
         found = await rows(SENT + end, "sends", sent)
         recipients = {message_id: row[6] for message_id, row in found.items()}
-        return found, await withheld(reader, of["tenant"], recipients)
+        return found, await denials.withheld(of["tenant"], recipients)
 
     (found, hidden), shown, counted = await asyncio.gather(
         of_sends(), rows(SHOWN + end, "displays"), rows(TRACKED, "tracks", tracked)
@@ -228,22 +220,22 @@ async def read_known(
 def mail_of(known: Known, message_id: str, most_named: int = NAMED) -> Mail:
     """What is told of a mail whose send is known."""
     display = known.shown.get(message_id)
-    track = known.tracked.get(message_id, (message_id, 0, 0, None, None, 0, 0, None, None, 0, 0, 0))
+    track = known.tracked.get(message_id, (message_id, *_NOTHING))
     hidden = known.hidden[message_id]
     _, sent_at, of, mode, opens_tracked, clicks_tracked, recipients, tag = known.sent[message_id][
         :8
     ]
     _, opens, machine_opens, opened_at, reopened_at, clicks, machine_clicks = track[:7]
-    clicked_at, reclicked_at, forwards, about, least = track[7:12]
+    clicked_at, reclicked_at, forwards, about, least, open_score, click_score = track[7:14]
     opened = _happened(
         bool(opens_tracked),
         "opens" in hidden,
-        (opens, machine_opens, opened_at, reopened_at, known.scores.get((message_id, "open"))),
+        (opens, machine_opens, opened_at, reopened_at, open_score),
     )
     clicked = _happened(
         bool(clicks_tracked),
         "clicks" in hidden,
-        (clicks, machine_clicks, clicked_at, reclicked_at, known.scores.get((message_id, "click"))),
+        (clicks, machine_clicks, clicked_at, reclicked_at, click_score),
     )
     return Mail(
         message_id=message_id,
@@ -266,7 +258,7 @@ def _happened(tracked: bool, hidden: bool, told: tuple[Any, ...]) -> Happened:
     if hidden:
         return Happened(tracked, True, 0, 0, None, None, None)
     count, machines, first_at, last_at, score = told
-    return Happened(tracked, False, count, machines, first_at, last_at, score if count else None)
+    return Happened(tracked, False, count, machines, first_at, last_at, score or None)
 
 
 def _recipients(ids: Sequence[str], display: Row | None, most: int) -> list[Recipient]:

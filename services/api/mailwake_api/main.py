@@ -32,6 +32,7 @@ from mailwake_api.reading import Reader
 from mailwake_api.server import ANSWER_DEADLINE_S, Protocol
 from mailwake_api.web.pages import PAGES
 from mailwake_api.web.site import Site
+from mailwake_api.withheld import Denials
 
 log = logging.getLogger("mailwake.api")
 
@@ -66,6 +67,7 @@ async def work(settings: Settings, status: Status, stop: asyncio.Event) -> None:
         Locks(),
         Published(),
         reader,
+        Denials(reader, register),
         bell,
         erasing,
         mutes,

@@ -18,7 +18,7 @@ from mailwake_api.cursor import Place
 from mailwake_api.mails import OF_USER, SENT, TRACKED, Mail, chosen, moment, read_mails
 from mailwake_api.problems import Problem
 from mailwake_api.reading import Reader, Row, Value
-from mailwake_api.withheld import mails_of_user
+from mailwake_api.withheld import Denials, mails_of_user
 
 MOST = 200
 MOST_WORDS = 8
@@ -85,18 +85,20 @@ class Messages(Struct, frozen=True):
 async def messages(call: Call) -> Response:
     """A page of the user's mails."""
     asked: MessagesQuery = call.asked
+    parts = call.parts
     user = call.user(asked.user)
-    found = await page(call.parts.reader, call.caller.tenant, user, asked)
+    found = await page(parts.reader, parts.denials, call.caller.tenant, user, asked)
     return conditions.answer(call.request, found)
 
 
 async def message(call: Call) -> Response:
     """One mail with its links and what happened to it."""
     asked: OneMessage = call.asked
+    parts = call.parts
     tenant, user = call.caller.tenant, call.user(asked.user)
     message_id = path_id(call, "message_id")
     muted = await _is_muted(call, user, message_id)
-    found = await timeline.view(call.parts.reader, tenant, user, message_id, muted=muted)
+    found = await timeline.view(parts.reader, parts.denials, tenant, user, message_id, muted=muted)
     if found is None:
         raise not_found()
     return conditions.answer(call.request, found)
@@ -124,7 +126,9 @@ def not_found() -> Problem:
     return Problem(404, "not_found", "there is no such thing among what this user has sent")
 
 
-async def page(reader: Reader, tenant: str, user: str, asked: MessagesQuery) -> Messages:
+async def page(
+    reader: Reader, denials: Denials, tenant: str, user: str, asked: MessagesQuery
+) -> Messages:
     """A page of a user's mails, and the cursor of the next. Raises Problem."""
     limit = asked.limit
     query = (tenant, user, replace(asked, cursor=None, limit=1, user=None))
@@ -135,11 +139,13 @@ async def page(reader: Reader, tenant: str, user: str, asked: MessagesQuery) -> 
         rows = await reader.rows(sql, tenant=tenant, user=user, limit=limit + 1, **values)
         shown = rows[:limit]
         ids = [row[0] for row in shown]
-        return rows, await read_mails(reader, tenant, user, ids, **{table: shown})
+        return rows, await read_mails(reader, denials, tenant, user, ids, **{table: shown})
 
     rows, mails = await read(sifted=False)
     if any(_is_out(mail, asked) for mail in mails):
         rows, mails = await read(sifted=True)
+        # ClickHouse may not have yet what was denied just now.
+        mails = [mail for mail in mails if not _is_out(mail, asked)]
     last = Place(rows[limit - 1][-1], rows[limit - 1][0]) if len(rows) > limit else None
     return Messages(mails, cursor.write(last, query) if last else None)
 

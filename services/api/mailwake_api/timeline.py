@@ -31,6 +31,7 @@ from mailwake_api.mails import (
     read_known,
 )
 from mailwake_api.reading import Reader, Row
+from mailwake_api.withheld import Denials
 
 MOST_EVENTS = 500
 """As many events the view of a mail shows, the newest."""
@@ -45,10 +46,17 @@ _TOLD = (
     " ORDER BY event_id, revision DESC LIMIT 1 BY event_id) WHERE NOT repeat"
 )
 
-_EVENTS = (
-    "SELECT event_id, revision, kind, toUnixTimestamp64Milli(at), verdict, score, reasons,"
-    " rules_version, first, implied, forward, recipient, link, target, agent"
-    f" FROM {_TOLD} ORDER BY at DESC, event_id DESC LIMIT {MOST_EVENTS + 1}"
+_COLUMNS = (
+    "event_id, revision, kind, toUnixTimestamp64Milli(at), verdict, score, reasons, rules_version,"
+    " first, implied, forward, recipient, link, target, agent"
+)
+_EVENTS = f"SELECT {_COLUMNS} FROM {_TOLD} ORDER BY at DESC, event_id DESC LIMIT {MOST_EVENTS + 1}"
+# All that most mails have: a query without a subquery costs a fifth less. All revisions of an
+# event are of one time.
+_LATEST = (
+    f"SELECT {_COLUMNS}, repeat FROM events WHERE {_OF_MAIL}"
+    " ORDER BY at DESC, event_id DESC, revision DESC LIMIT 1 BY event_id"
+    f" LIMIT {MOST_EVENTS + 1}"
 )
 _CLICKS = (
     f"SELECT link, countIf({BY_PERSON}) AS persons, count() - persons,"
@@ -56,7 +64,6 @@ _CLICKS = (
     f" toUnixTimestamp64Milli(maxOrNullIf(at, {BY_PERSON}))"
     f" FROM {_TOLD} AND kind = 'click' GROUP BY link"
 )
-_SCORES = f"SELECT kind, max(score) FROM {_TOLD} AND {BY_PERSON} AND NOT forward GROUP BY kind"
 
 _PURPOSES: Mapping[Kind, Purpose] = {"open": "opens", "click": "clicks"}
 Link = int | None
@@ -150,22 +157,27 @@ class MessageView(Struct, frozen=True):
 
 
 async def view(
-    reader: Reader, tenant: str, user: str, message_id: str, *, muted: bool = False
+    reader: Reader,
+    denials: Denials,
+    tenant: str,
+    user: str,
+    message_id: str,
+    *,
+    muted: bool = False,
 ) -> MessageView | None:
     """The mail with what happened to it; None when it is none of the user's. Raises Problem."""
     of: Values = {"tenant": tenant, "user": user, "mail": message_id}
     mails: Values = {"tenant": tenant, "user": user, "mails": [message_id]}
     known, events = await asyncio.gather(
-        read_known(reader, mails, links=True),
-        reader.rows(_EVENTS, **of, kinds=list(_PURPOSES)),
+        read_known(reader, denials, mails, links=True),
+        reader.rows(_LATEST, **of),
     )
     if message_id not in known.sent:
         return None
     told: list[str] = [
         kind for kind, purpose in _PURPOSES.items() if purpose not in known.hidden[message_id]
     ]
-    events, clicks, scores = await _told(reader, of, told, events)
-    known.scores = {(message_id, kind): score for kind, score in scores.items()}
+    events, clicks = await _told(reader, of, told, events)
     texts = known.shown[message_id][-1] if message_id in known.shown else []
     return MessageView(
         mail_of(known, message_id, MOST_RECIPIENTS),
@@ -177,24 +189,22 @@ async def view(
 
 
 async def _told(
-    reader: Reader, of: Values, kinds: list[str], events: list[Row]
-) -> tuple[list[Row], dict[Link, Clicked], dict[str, int]]:
-    """What may be told of a mail's events, read before that was known: of these kinds the events,
-    the clicks by link, and by kind how sure the surest act of a person is.
+    reader: Reader, of: Values, kinds: list[str], latest: list[Row]
+) -> tuple[list[Row], dict[Link, Clicked]]:
+    """What may be told of a mail's events, read before that was known (rows of `_LATEST`): of these
+    kinds the events, and the clicks by link.
 
     Of most mails all events were read, so they are counted here; of one with more, by ClickHouse.
     """
-    if len(events) <= MOST_EVENTS:
-        events = [row for row in events if row[2] in kinds]
-        return events, clicked(events), surest(events)
+    if len(latest) <= MOST_EVENTS:
+        events = [row[:-1] for row in latest if row[2] in kinds and not row[-1]]
+        return events, clicked(events)
     if not kinds:
-        return [], {}, {}
-    events, clicks, scores = await asyncio.gather(
-        reader.rows(_EVENTS, **of, kinds=kinds),
-        reader.rows(_CLICKS, **of, kinds=kinds),
-        reader.rows(_SCORES, **of, kinds=kinds),
+        return [], {}
+    events, clicks = await asyncio.gather(
+        reader.rows(_EVENTS, **of, kinds=kinds), reader.rows(_CLICKS, **of, kinds=kinds)
     )
-    return events, {row[0]: row[1:] for row in clicks}, dict(scores)
+    return events, {row[0]: row[1:] for row in clicks}
 
 
 def clicked(events: Iterable[Row]) -> dict[Link, Clicked]:
@@ -208,15 +218,6 @@ def clicked(events: Iterable[Row]) -> dict[Link, Clicked]:
         link: (len(persons), len(machines), min(persons, default=None), max(persons, default=None))
         for link, (persons, machines) in found.items()
     }
-
-
-def surest(events: Iterable[Row]) -> dict[str, int]:
-    """By kind how sure the surest act of a person is, forwards aside, of rows of `_EVENTS`."""
-    found: dict[str, int] = {}
-    for event in events:
-        if event[4] in PERSON and not event[10]:
-            found[event[2]] = max(event[5], found.get(event[2], 0))
-    return found
 
 
 def _links(counted: Mapping[Link, Clicked], targets: list[str], texts: list[str]) -> list[LinkView]:

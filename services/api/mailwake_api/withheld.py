@@ -3,21 +3,23 @@
 
 It is the rule of the view `consented_events`: a denial by any recipient hides what happened to the
 mail, of that kind. The view goes through all that a user has sent and all that recipients of the
-tenant have said, which a report must do anyway. For one page (50 of a user's 5,000 mails, a million
-mails and 50,000 statements in all) it took 170 ms, so there the consents of the recipients are
-looked up, which takes 15. A test holds the two together.
-
-They are looked up in `consent_proofs`, by the rule of the view `consents`, for a view within a view
-costs twice as much to plan as this takes in all. Of all mails of a user only those who ever denied
-are looked at: whoever never did denies nothing now.
+tenant have said, which a report must do anyway. For one page who denies is looked up: in the
+register, which holds what was said before the page was asked for, and takes no query. While Kafka
+does not answer, it is looked up in `consent_proofs`, to which it comes a little later, by the rule
+of the view `consents` (a view within a view costs twice as much to plan as this takes in all). A
+test holds the three together.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from mailwake.contracts import Purpose
+from mailwake.errors import UnavailableError
+from mailwake.permission import PURPOSES
 from mailwake_api.reading import Reader
 
 _DENIED = (
@@ -29,6 +31,76 @@ _DENIED = (
 
 _LOOKED_UP = 2_000
 """Recipients in one query; more go into several."""
+_KNOWN_S, _AGAIN_S = 1.0, 10.0
+"""So long a page waits for Kafka to say that the register holds everything; and so long Kafka is
+not asked again when it has not said so."""
+
+
+class Register(Protocol):
+    """What is needed of `mailwake.register.Register`, which not all who read mails have."""
+
+    async def current(self, within_s: float) -> None:
+        """Returns when it holds all that was written before. Raises UnavailableError."""
+
+    def denies(self, tenant: str, recipient_id: str, purpose: Purpose) -> bool:
+        """Whether a recipient denies."""
+
+
+class Denials:
+    """Who denies now."""
+
+    def __init__(self, reader: Reader, register: Register | None = None) -> None:
+        """Without a register ClickHouse alone is asked."""
+        self._reader = reader
+        self._register = register
+        self._away_until = 0.0
+
+    async def withheld(
+        self, tenant: str, recipients: Mapping[str, Iterable[str]]
+    ) -> Mapping[str, frozenset[Purpose]]:
+        """Of each mail, given with its recipient_ids, what may not be told. Raises Problem."""
+        everyone = sorted({each for some in recipients.values() for each in some})
+        denied: dict[str, set[Purpose]] = {}
+        for recipient_id, purpose in await self._denied(tenant, everyone):
+            denied.setdefault(recipient_id, set()).add(purpose)
+        return {
+            message_id: frozenset(purpose for each in some for purpose in denied.get(each, ()))
+            for message_id, some in recipients.items()
+        }
+
+    async def _denied(
+        self, tenant: str, recipients: Sequence[str]
+    ) -> Iterable[tuple[str, Purpose]]:
+        if not recipients:
+            return []
+        register = await self._current()
+        if register is not None:
+            return [
+                (recipient_id, purpose)
+                for recipient_id in recipients
+                for purpose in PURPOSES
+                if register.denies(tenant, recipient_id, purpose)
+            ]
+        found = await asyncio.gather(
+            *(
+                self._reader.rows(
+                    _DENIED, tenant=tenant, recipients=list(recipients[start : start + _LOOKED_UP])
+                )
+                for start in range(0, len(recipients), _LOOKED_UP)
+            )
+        )
+        return [(recipient_id, purpose) for rows in found for recipient_id, purpose in rows]
+
+    async def _current(self) -> Register | None:
+        """The register, when it holds all that was said before this call."""
+        if self._register is None or time.monotonic() < self._away_until:
+            return None
+        try:
+            await self._register.current(_KNOWN_S)
+        except UnavailableError:
+            self._away_until = time.monotonic() + _AGAIN_S
+            return None
+        return self._register
 
 
 def mails_of_user(purpose: Purpose) -> str:
@@ -43,27 +115,3 @@ def mails_of_user(purpose: Purpose) -> str:
         " (SELECT recipient_id FROM consent_proofs"
         " WHERE tenant = %(tenant)s AND state = 'denied')))"
     )
-
-
-async def withheld(
-    reader: Reader, tenant: str, recipients: Mapping[str, Iterable[str]]
-) -> Mapping[str, frozenset[Purpose]]:
-    """Of each mail, given with its recipient_ids, what may not be told. Raises Problem."""
-    everyone = sorted({each for some in recipients.values() for each in some})
-    found = await asyncio.gather(
-        *(
-            reader.rows(
-                _DENIED,
-                tenant=tenant,
-                recipients=everyone[start : start + _LOOKED_UP],
-            )
-            for start in range(0, len(everyone), _LOOKED_UP)
-        )
-    )
-    denied: dict[str, set[Purpose]] = {}
-    for recipient_id, purpose in (row for rows in found for row in rows):
-        denied.setdefault(recipient_id, set()).add(purpose)
-    return {
-        message_id: frozenset(purpose for each in some for purpose in denied.get(each, ()))
-        for message_id, some in recipients.items()
-    }

@@ -195,7 +195,7 @@ def weigh_alone(
             walk.openers.append(mark)
             walk.meet(mark, *judge(texts, mark, mark.state, rules))
     new.state, judgement = walk.step(new, repeat)
-    _count(track, new, new.state)
+    _count(track, new, new.state, judgement.score)
     if opens and new.state & PERSON:
         _tell_readers(track, walk)
     return judgement
@@ -226,7 +226,7 @@ def weigh(
         if not repeat:
             last[reader] = mark.at
         state, judgement = walk.step(mark, repeat)
-        _count(tally, mark, state)
+        _count(tally, mark, state, judgement.score)
         weighed.append((state, judgement))
     track.opens, track.clicks = tally.opens, tally.clicks
     track.machine_opens, track.machine_clicks = tally.machine_opens, tally.machine_clicks
@@ -234,6 +234,7 @@ def weigh(
     track.first_open_at, track.last_open_at = tally.first_open_at, tally.last_open_at
     track.first_click_at, track.last_click_at = tally.first_click_at, tally.last_click_at
     track.clicked = tally.clicked
+    track.open_score, track.click_score = tally.open_score, tally.click_score
     _tell_readers(track, walk)
     return weighed
 
@@ -283,15 +284,17 @@ def settle_mark(
     tally, state = track.settled, mark.state
     if tally is None:
         tally = track.settled = Tally()
-    _count(tally, mark, state)
     if mark.at > tally.until:
         tally.until = mark.at
-    if mark.link < 0 and state & PERSON and not state & REPEAT:
-        seen = judge(texts, mark, state, rules)
-        if not readers.who_is(tally.known, _reader(texts, mark, *seen)):
-            walk = Walk(tally, texts, send, rules)
-            walk.meet(mark, *seen)
-            tally.known, tally.people = walk.known, walk.people
+    if state & REPEAT or not state & PERSON:
+        _count(tally, mark, state, 0)
+        return
+    seen = judge(texts, mark, state, rules)
+    _count(tally, mark, state, seen[1].score)
+    if mark.link < 0 and not readers.who_is(tally.known, _reader(texts, mark, *seen)):
+        walk = Walk(tally, texts, send, rules)
+        walk.meet(mark, *seen)
+        tally.known, tally.people = walk.known, walk.people
 
 
 _NOTHING = Tally()
@@ -304,11 +307,13 @@ def _copy(tally: Tally | Track) -> Tally:
         *(tally.first_open_at, tally.last_open_at, tally.first_click_at, tally.last_click_at),
         list(tally.clicked),
         tally.forwards,
+        open_score=tally.open_score,
+        click_score=tally.click_score,
     )
 
 
-def _count(tally: Tally | Track, mark: Mark, state: int) -> None:
-    """Adds what a mark is to the counts of a tally or a track."""
+def _count(tally: Tally | Track, mark: Mark, state: int, score: int) -> None:
+    """Adds what a mark is to the counts of a tally or a track; `score` says how sure that is."""
     at = mark.at
     if state & REPEAT:
         tally.repeats += 1
@@ -318,13 +323,14 @@ def _count(tally: Tally | Track, mark: Mark, state: int) -> None:
         elif state & FORWARD:
             tally.forwards += 1
         else:
-            _count_open(tally, at)
+            _count_open(tally, at, score)
     elif not state & PERSON:
         tally.machine_clicks += 1
     else:
         if state & IMPLIES:
-            _count_open(tally, at)
+            _count_open(tally, at, score)
         tally.clicks += 1
+        tally.click_score = max(score, tally.click_score)
         if not tally.first_click_at or at < tally.first_click_at:
             tally.first_click_at = at
         if at > tally.last_click_at:
@@ -333,8 +339,9 @@ def _count(tally: Tally | Track, mark: Mark, state: int) -> None:
             tally.clicked.append(mark.link)
 
 
-def _count_open(tally: Tally | Track, at: int) -> None:
+def _count_open(tally: Tally | Track, at: int, score: int) -> None:
     tally.opens += 1
+    tally.open_score = max(score, tally.open_score)
     if not tally.first_open_at or at < tally.first_open_at:
         tally.first_open_at = at
     if at > tally.last_open_at:

@@ -23,7 +23,7 @@ from mailwake_enricher.telling import Outcome
 COUNTS = (
     *("opens", "clicks", "machine_opens", "machine_clicks", "repeats", "forwards"),
     *("first_open_at", "last_open_at", "first_click_at", "last_click_at"),
-    *("clicked", "readers_about", "readers_least"),
+    *("clicked", "readers_about", "readers_least", "open_score", "click_score"),
 )
 """The fields of a track that people see."""
 

@@ -77,6 +77,7 @@ def track_columns(rows: Sequence[TrackRow]) -> Columns:
             tracks,
             *("revision", "opens", "clicks", "machine_opens", "machine_clicks", "repeats"),
             *("clicked", "forwards", "readers_about", "readers_least"),
+            *("open_score", "click_score"),
         )
         | {
             name: [at or None for at in _cells(tracks, name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from mailwake_api.mails import read_mails
+from mailwake_api.withheld import Denials
 from tests.mailbox import (
     AT,
     HOUR,
@@ -70,7 +71,8 @@ async def test_who_denies_is_not_shown(mailbox: Mailbox, ben: Asking) -> None:
 
 
 async def test_the_rule_is_that_of_the_view(mailbox: Mailbox, api: ReadingApi) -> None:
-    """Whatever recipients say: what a page tells is what `consented_events` has."""
+    """Whatever recipients say: what a page tells is what `consented_events` has, whether the
+    register knows it or ClickHouse is asked."""
     random.seed(11)
     names = ["anna", "bob", "carol", "dora"]
     sends = []
@@ -89,13 +91,16 @@ async def test_the_rule_is_that_of_the_view(mailbox: Mailbox, api: ReadingApi) -
                 for purpose in ("opens", "clicks"):
                     state = random.choice(("granted", "denied", "unknown"))
                     at = AT + random.randrange(20) + turn
-                    mailbox.say(name, purpose, state, at, wording=f"{turn}")  # type: ignore[arg-type]
+                    said = mailbox.say(name, purpose, state, at, wording=f"{turn}")  # type: ignore[arg-type]
+                    await api.memory.register.write_consents([said])
             rows = mailbox.client.query(
                 "SELECT message_id, countIf(kind = 'open'), countIf(kind = 'click')"
                 " FROM consented_events(tenant = 'acme', user = 'ben') GROUP BY message_id"
             )
             expected = {row[0]: row[1:] for row in rows}
-            mails = await read_mails(api.reader, "acme", "ben", ids)
+            mails = await read_mails(api.reader, Denials(api.reader), "acme", "ben", ids)
+            by_register = Denials(api.reader, api.memory.register)
+            assert await read_mails(api.reader, by_register, "acme", "ben", ids) == mails
             for mail in mails:
                 counts = (mail.opens.count, mail.clicks.count)
                 assert counts == expected.get(mail.message_id, (0, 0))

@@ -46,6 +46,7 @@ from mailwake_api.locks import Locks
 from mailwake_api.problems import Problem
 from mailwake_api.published import Published
 from mailwake_api.reading import Reader, Row, Value
+from mailwake_api.withheld import Denials
 
 T = TypeVar("T", bound=Struct)
 
@@ -277,6 +278,7 @@ class Memory:
             Locks(),
             Published(),
             self.reader,
+            Denials(self.reader, self.register),
             self.bell,
             self.erasing,
             self.connection.mutes,

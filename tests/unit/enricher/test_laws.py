@@ -128,6 +128,8 @@ def test_counts_are_what_was_told(hits: list[Hit], sent: dict[str, Any]) -> None
     assert track.last_open_at == max((event.at for event in opens), default=0)
     assert track.first_click_at == min((event.at for event in clicks), default=0)
     assert track.last_click_at == max((event.at for event in clicks), default=0)
+    assert track.open_score == max((event.score for event in opens), default=0)
+    assert track.click_score == max((event.score for event in clicks), default=0)
     assert not (clicks and not opens)
     assert TRACK.decode(TRACK.encode(track)) == track
 

@@ -107,10 +107,13 @@ def test_what_verdicts_rest_on_and_what_they_say() -> None:
     assert told["rules_version"] == [0, 3]
     assert (told["repeat"], told["forward"]) == ([False, True], [False, True])
     assert told["implied"] == [False, False]
-    read = replace(track(), forwards=1, readers_about=5, readers_least=2)
+    read = replace(
+        track(), forwards=1, readers_about=5, readers_least=2, open_score=90, click_score=60
+    )
     columns = track_columns([(ID, track()), (ID, read)])
     assert columns["forwards"] == [0, 1]
     assert (columns["readers_about"], columns["readers_least"]) == ([0, 5], [0, 2])
+    assert (columns["open_score"], columns["click_score"]) == ([0, 90], [0, 60])
 
 
 def test_a_statement_about_consent() -> None:

@@ -69,6 +69,8 @@ def check_counts(track: Track, events: dict[str, Event]) -> None:
     assert track.machine_opens + track.machine_clicks == len(counted) - len(people)
     assert track.first_open_at == min((event.at for event in opens), default=0)
     assert track.last_click_at == max((event.at for event in clicks), default=0)
+    assert track.open_score == max((event.score for event in opens), default=0)
+    assert track.click_score == max((event.score for event in clicks), default=0)
     assert len(track.clicked) == len({*track.clicked})
     assert {*track.clicked} == {event.link for event in clicks}
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from mailwake_api.digest.due import Period
 from mailwake_api.mails import BY_PERSON, Mail, moment, read_mails
 from mailwake_api.reading import Reader
+from mailwake_api.withheld import Denials
 
 MOST_MAILS = 50
 """So many mails a digest names."""
@@ -72,7 +73,9 @@ async def tell(
         )
         if not muted(row[0])
     ]
-    found = await read_mails(reader, tenant, user, [row[0] for row in rows[:MOST_MAILS]])
+    found = await read_mails(
+        reader, Denials(reader), tenant, user, [row[0] for row in rows[:MOST_MAILS]]
+    )
     mails = {mail.message_id: mail for mail in found}
     told = [
         Told(mails[message_id], opens, clicks, links, forwards)

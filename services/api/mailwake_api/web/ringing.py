@@ -23,11 +23,11 @@ async def show(visit: Visit) -> Response:
     found = await visit.ask(
         alerts.listed, Alerts, asked=Listed(cursor=cursor or None, limit=PER_PAGE)
     )
-    who = visit.who
+    who, parts = visit.who, visit.parts
     ids = list(dict.fromkeys(each.message_id for each in found.alerts))
     mails = {
         mail.message_id: mail
-        for mail in await read_mails(visit.parts.reader, who.tenant, who.sub, ids)
+        for mail in await read_mails(parts.reader, parts.denials, who.tenant, who.sub, ids)
     }
     back = {each.message_id for each in found.alerts if each.returned}
     known = [
@@ -35,7 +35,7 @@ async def show(visit: Visit) -> Response:
         for message_id in back
         if (mail := mails.get(message_id)) and not (mail.opens.withheld or mail.clicks.withheld)
     ]
-    times = await returning.times(visit.parts.reader, who.tenant, who.sub, known)
+    times = await returning.times(parts.reader, who.tenant, who.sub, known)
     told = [
         (
             each,
