@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -60,6 +60,7 @@ class Register:
         self._preferences: dict[bytes, Preference] = {}
         self._policies: dict[bytes, Policy] = {}
         self._consents: dict[bytes, Consent] = {}
+        self._deniers: dict[tuple[str, Purpose], set[str]] = {}
         self.denials = 0
         self._consents_follower = Follower(settings, "consents", CONSENT, self._take_consent)
         self._followers: tuple[Follower[Any], ...] = (
@@ -118,6 +119,10 @@ class Register:
         said = self._consents.get(f"{tenant}/{recipient_id}/{purpose}".encode())
         return said is not None and said.state == "denied"
 
+    def deniers(self, tenant: str, purpose: Purpose) -> Set[str]:
+        """The recipients of a tenant who have said no, and have not taken it back."""
+        return self._deniers.get((tenant, purpose), frozenset())
+
     def toggles(self, tenant: str, user: str) -> Toggles:
         """What the user's next mail is to be tracked for, unless it says otherwise itself."""
         return toggles_of(self.preference(tenant, user))
@@ -165,9 +170,10 @@ class Register:
 
     def _take_consent(self, key: bytes, consent: Consent | None) -> None:
         self.denials += 1
+        before = self._consents.get(key)
         if consent is None:
             self._consents.pop(key, None)
-        elif counts(consent, self._consents.get(key)):
+        elif counts(consent, before):
             self._consents[key] = consent
         else:
             # Two processes wrote at the same time, and the one that does not count wrote last.
@@ -176,6 +182,12 @@ class Register:
             self._overtaking.set()
             return
         self._overtaken.discard(key)
+        if said := consent or before:
+            deniers = self._deniers.setdefault((said.tenant, said.purpose), set())
+            if consent is not None and consent.state == "denied":
+                deniers.add(said.recipient_id)
+            else:
+                deniers.discard(said.recipient_id)
 
     async def _repair(self) -> None:
         """Writes once more what counts and was overtaken, also before this process began."""

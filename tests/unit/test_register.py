@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailwake.codec import Codec, InvalidError
 from mailwake.contracts import (
@@ -30,6 +32,7 @@ from mailwake.contracts import (
     user_key,
 )
 from mailwake.errors import UnavailableError
+from mailwake.permission import PURPOSES
 from mailwake.register import Register
 from mailwake.settings import Settings, read_settings
 
@@ -180,6 +183,36 @@ async def test_consents_are_told_by_recipient_and_purpose(topics: Topics) -> Non
         assert not register.denies("acme", ANNA, "clicks")
         assert not register.denies("acme", BOB, "opens")
         assert not register.denies("other", ANNA, "opens")
+
+
+RECORDS = st.lists(
+    st.tuples(
+        st.builds(
+            new_consent,
+            tenant=st.sampled_from(["acme", "other"]),
+            recipient_id=st.sampled_from([ANNA, BOB]),
+            purpose=st.sampled_from(PURPOSES),
+            state=st.sampled_from(["granted", "unknown", "denied"]),
+            at=st.integers(0, 3),
+            method=st.just("import"),
+        ),
+        st.sampled_from([True, True, True, False]),
+    ),
+    max_size=12,
+)
+
+
+@given(records=RECORDS)
+def test_those_who_deny_are_the_deniers(records: list[tuple[Consent, bool]]) -> None:
+    """Whatever was said, taken back or removed, in any order."""
+    register = Register(SETTINGS)
+    for consent, stands in records:
+        register._take_consent(consent_key(consent), consent if stands else None)
+        for tenant in ("acme", "other"):
+            for purpose in PURPOSES:
+                assert register.deniers(tenant, purpose) == {
+                    each for each in (ANNA, BOB) if register.denies(tenant, each, purpose)
+                }
 
 
 async def test_an_unknown_is_no_denial(topics: Topics) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -18,7 +19,7 @@ from mailwake_api.cursor import Place
 from mailwake_api.mails import OF_USER, SENT, TRACKED, Mail, chosen, moment, read_mails
 from mailwake_api.problems import Problem
 from mailwake_api.reading import Reader, Row, Value
-from mailwake_api.withheld import Denials, mails_of_user
+from mailwake_api.withheld import Denials
 
 MOST = 200
 MOST_WORDS = 8
@@ -135,7 +136,12 @@ async def page(
     after = cursor.read(asked.cursor, query) if asked.cursor else None
 
     async def read(*, sifted: bool) -> tuple[list[Row], list[Mail]]:
-        table, sql, values = _rows(asked, after, sifted=sifted)
+        hidden = {
+            purpose: await denials.mails_of_user(tenant, purpose)
+            for purpose, done in _wishes(asked).items()
+            if done is False or (done and sifted)
+        }
+        table, sql, values = _rows(asked, after, hidden)
         rows = await reader.rows(sql, tenant=tenant, user=user, limit=limit + 1, **values)
         shown = rows[:limit]
         ids = [row[0] for row in shown]
@@ -157,36 +163,43 @@ def _is_out(mail: Mail, asked: MessagesQuery) -> bool:
     return (opened and mail.opens.withheld) or (clicked and mail.clicks.withheld)
 
 
+def _wishes(asked: MessagesQuery) -> dict[Purpose, bool | None]:
+    """Whether mails are wanted that persons opened, or clicked, or the others; None: all."""
+    opened = _both(asked.opened) if asked.sort == "opened" else asked.opened
+    clicked = _both(asked.clicked) if asked.sort == "clicked" else asked.clicked
+    return {"opens": opened, "clicks": clicked}
+
+
 def _rows(
-    asked: MessagesQuery, after: Place | None, *, sifted: bool
+    asked: MessagesQuery,
+    after: Place | None,
+    hidden: Mapping[Purpose, tuple[str, Mapping[str, list[str]]]],
 ) -> tuple[Literal["sent", "tracked"], str, dict[str, Value]]:
     """The query for the rows of a page, with its parameters but tenant, user and limit, and which
     rows it gives: `SENT` or `TRACKED`, then the time that they are sorted by.
 
     To leave out what recipients deny takes longer than the page itself, and mostly that is nothing:
-    so mails that persons opened or clicked are found without it first (not `sifted`).
+    so mails that persons opened or clicked are found without it first. `hidden` are the subqueries
+    for what may not be told (`Denials.mails_of_user`), where it is to be left out.
 
     What a person did is filtered in the tracks, which know nothing of recipients; the rest in the
     sends.
     """
-    opened, clicked, key = asked.opened, asked.clicked, "sent_at"
-    if asked.sort == "opened":
-        opened, key = _both(opened), "last_open_at"
-    elif asked.sort == "clicked":
-        clicked, key = _both(clicked), "last_click_at"
-    by_tracks = opened is True or clicked is True
+    wishes = _wishes(asked)
+    key = {"opened": "last_open_at", "clicked": "last_click_at"}.get(asked.sort, "sent_at")
+    by_tracks = True in wishes.values()
     values: dict[str, Value] = {}
     which = [OF_USER]
-    wishes: tuple[tuple[Purpose, bool | None], ...] = (("opens", opened), ("clicks", clicked))
-    for purpose, done in wishes:
-        hidden = mails_of_user(purpose)
+    for purpose, done in wishes.items():
+        out, named = hidden.get(purpose, ("", {}))
+        values |= named
         did = f"(SELECT message_id FROM tracks FINAL WHERE {OF_USER} AND {purpose} > 0)"
         if done is True:
             which.append(f"{purpose} > 0")
-            if sifted:
-                which.append(f"message_id NOT IN {hidden}")
+            if out:
+                which.append(f"message_id NOT IN {out}")
         elif done is False:
-            which.append(f"(message_id NOT IN {did} OR message_id IN {hidden})")
+            which.append(f"(message_id NOT IN {did} OR message_id IN {out})")
     in_sends: list[str] = []
     if asked.tracked is not None:
         in_sends.append(("" if asked.tracked else "NOT ") + "(opens OR clicks)")

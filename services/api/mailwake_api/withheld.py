@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Protocol
 
 from mailwake.contracts import Purpose
@@ -31,6 +31,12 @@ _DENIED = (
 
 _LOOKED_UP = 2_000
 """Recipients in one query; more go into several."""
+_MAILS_TO = (
+    "(SELECT message_id FROM (SELECT message_id, arrayJoin(recipients) AS recipient_id"
+    " FROM sends FINAL WHERE tenant = %(tenant)s AND user = %(user)s) WHERE recipient_id IN {})"
+)
+_NAMED = 1_000
+"""As many deniers are named in a query; where a tenant has more, ClickHouse looks for them."""
 _KNOWN_S, _AGAIN_S = 1.0, 10.0
 """So long a page waits for Kafka to say that the register holds everything; and so long Kafka is
 not asked again when it has not said so."""
@@ -44,6 +50,9 @@ class Register(Protocol):
 
     def denies(self, tenant: str, recipient_id: str, purpose: Purpose) -> bool:
         """Whether a recipient denies."""
+
+    def deniers(self, tenant: str, purpose: Purpose) -> Set[str]:
+        """All recipients of a tenant who deny."""
 
 
 class Denials:
@@ -67,6 +76,19 @@ class Denials:
             message_id: frozenset(purpose for each in some for purpose in denied.get(each, ()))
             for message_id, some in recipients.items()
         }
+
+    async def mails_of_user(
+        self, tenant: str, purpose: Purpose
+    ) -> tuple[str, dict[str, list[str]]]:
+        """A subquery for the message_ids of all mails of the user of whose opens, or clicks,
+        nothing may be told, and its parameters beside `tenant` and `user`."""
+        register = await self._current()
+        if register is not None:
+            deniers = register.deniers(tenant, purpose)
+            if len(deniers) <= _NAMED:
+                name = f"deny_{purpose}"
+                return _MAILS_TO.format(f"%({name})s"), {name: sorted(deniers)}
+        return mails_of_user(purpose), {}
 
     async def _denied(
         self, tenant: str, recipients: Sequence[str]
@@ -105,13 +127,14 @@ class Denials:
 
 def mails_of_user(purpose: Purpose) -> str:
     """A subquery for the message_ids of all the user's mails of which the opens, or the clicks, may
-    not be told; with the parameters `tenant` and `user`.
+    not be told; with the parameters `tenant` and `user`. It asks ClickHouse alone.
+
+    Of all mails of a user only those who ever denied are looked at: whoever never did denies
+    nothing now.
     """
-    return (
-        "(SELECT message_id FROM (SELECT message_id, arrayJoin(recipients) AS recipient_id"
-        " FROM sends FINAL WHERE tenant = %(tenant)s AND user = %(user)s)"
-        " WHERE recipient_id IN (SELECT recipient_id FROM consents WHERE tenant = %(tenant)s"
+    return _MAILS_TO.format(
+        "(SELECT recipient_id FROM consents WHERE tenant = %(tenant)s"
         f" AND purpose = '{purpose}' AND state = 'denied' AND recipient_id IN"
         " (SELECT recipient_id FROM consent_proofs"
-        " WHERE tenant = %(tenant)s AND state = 'denied')))"
+        " WHERE tenant = %(tenant)s AND state = 'denied'))"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from mailwake_api.mails import read_mails
+from mailwake_api.messages import MessagesQuery, page
 from mailwake_api.withheld import Denials
 from tests.mailbox import (
     AT,
@@ -108,6 +109,9 @@ async def test_the_rule_is_that_of_the_view(mailbox: Mailbox, api: ReadingApi) -
             for wish, those in ((True, opened), (False, {*ids} - opened)):
                 found = await ben.json("/v1/messages", opened=wish, limit=200)
                 assert {each["message_id"] for each in found["messages"]} == those
+                asked = MessagesQuery(opened=wish, limit=200)
+                known = await page(api.reader, by_register, "acme", "ben", asked)
+                assert {each.message_id for each in known.messages} == those
             row = (await ben.json("/v1/reports/overview"))["rows"][0]
             assert row["opens"] == sum(each[0] for each in expected.values())
             assert row["clicks"] == sum(each[1] for each in expected.values())

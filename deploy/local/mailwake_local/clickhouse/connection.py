@@ -63,6 +63,7 @@ class ClientConnection:
         self._reader = reader
         self._writer = writer
         self._buffer = Buffer()
+        self._out = bytearray()
         self._ahead: asyncio.Task[int] | None = None
         self._thread = ThreadPoolExecutor(1, "session")
         self._session: Session
@@ -166,10 +167,10 @@ class ClientConnection:
                                 blocks += 1
                         rows += chunk.rows
                         size += len(chunk.native)
-                        self._writer.write(protocol.progress(chunk.rows, len(chunk.native)))
+                        self._out += protocol.progress(chunk.rows, len(chunk.native))
                     if result.ended:
                         break
-                    await self._writer.drain()
+                    await self._flush()
                     if self._is_over():
                         break
                     chunks = await self._attended(result.fetch)
@@ -182,7 +183,7 @@ class ClientConnection:
             # A server ends a query that its client cancelled like one that is complete.
             if not self._is_over():
                 raise
-        self._writer.write(protocol.profile_info(rows, blocks, size))
+        self._out += protocol.profile_info(rows, blocks, size)
         await self._write(protocol.END_OF_STREAM)
 
     def _begin(self, sql: str) -> tuple[Result, list[Chunk]]:
@@ -194,7 +195,7 @@ class ClientConnection:
         """Take the blocks of an INSERT; they go into the table when all of them are here."""
         columns = await self._call(self._session.sample, insert)
         self._send(header_block(columns), compressed)
-        await self._writer.drain()
+        await self._flush()
         rows = size = 0
         with tempfile.NamedTemporaryFile(dir=self._engine.incoming) as file:
             while (block := (await self._data(compressed))[1]).columns:
@@ -205,7 +206,7 @@ class ClientConnection:
             file.flush()
             if rows:
                 await self._call(self._session.insert, insert, Path(file.name))
-        self._writer.write(protocol.progress(0, 0, rows, size))
+        self._out += protocol.progress(0, 0, rows, size)
         await self._write(protocol.END_OF_STREAM)
 
     async def _data(self, compressed: bool) -> tuple[str, Block]:
@@ -272,10 +273,16 @@ class ClientConnection:
         return loop.run_in_executor(self._thread, function, *arguments)
 
     def _send(self, block: Block, compressed: bool) -> None:
-        self._writer.write(protocol.data(block, compressed))
+        """Add a block to what leaves with the next `_flush`: a small answer is one write."""
+        self._out += protocol.data(block, compressed)
 
     async def _write(self, packet: bytes) -> None:
-        self._writer.write(packet)
+        self._out += packet
+        await self._flush()
+
+    async def _flush(self) -> None:
+        out, self._out = self._out, bytearray()
+        self._writer.write(out)
         await self._writer.drain()
 
     async def _refuse(self, error: Exception) -> None:
