@@ -20,7 +20,7 @@ demo: .venv/ready ## on the running system: send a mail, open it, click it, show
 
 test: .venv/ready tools lint unit k8s-check ## run all checks and tests
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/faults
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest --secured tests/e2e
 
 unit: .venv/ready ## run the tests that touch no network
 	$(BIN)/pytest -n auto tests/unit tests/contract

@@ -15,8 +15,8 @@ from mailwake.keyring import Keyring, new_keyring
 from tests.backends import kafka
 from tests.clickhouse_backend import clickhouse
 from tests.fault_table import (
+    add_options,
     long,
-    pytest_addoption,
     pytest_runtest_setup,
     pytest_terminal_summary,
     tally,
@@ -26,7 +26,6 @@ __all__ = [
     "clickhouse",
     "kafka",
     "long",
-    "pytest_addoption",
     "pytest_runtest_setup",
     "pytest_terminal_summary",
     "tally",
@@ -35,6 +34,16 @@ __all__ = [
 settings.register_profile("search", print_blob=True)
 settings.register_profile("same", derandomize=True, deadline=None)  # no timing decides a test
 settings.load_profile("same")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Those of the fault tests, and `--secured` of the end-to-end tests."""
+    add_options(parser)
+    parser.addoption(
+        "--secured",
+        action="store_true",
+        help="end-to-end tests on a Kafka with TLS, a user for each service, and its rights alone",
+    )
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def scenarios(page: Path = PAGE) -> dict[int, str]:
     return {int(number): name for number, name in rows}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def add_options(parser: pytest.Parser) -> None:
     """The two options."""
     group = parser.getgroup("faults")
     group.addoption("--long", action="store_true", help="run fault tests at their full length")

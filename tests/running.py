@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from mailwake.rights import USER_PREFIX
 from mailwake.settings import Settings, to_environ
+from mailwake_local.kafka_users import ADMIN
 from mailwake_local.ports import free_port
 
 
@@ -33,10 +35,21 @@ def wait_until(what: str, holds: Callable[[], bool], seconds: float = 60) -> Non
         time.sleep(0.1)
 
 
+def as_user(settings: Settings, name: str) -> Settings:
+    """The settings of the user `mailwake-NAME`, where they name the admin of a Kafka that asks who
+    comes; the password lies beside the admin's."""
+    if settings.kafka_user != ADMIN or settings.kafka_password_file is None:
+        return settings
+    user = USER_PREFIX + name
+    password = settings.kafka_password_file.with_name(f"{user}.password")
+    return replace(settings, kafka_user=user, kafka_password_file=password)
+
+
 class Service:
     """One service process; as a context manager it is ready inside and gone after.
 
-    `settings` is what it is given; its ops port is chosen here, and its state folder when they name
+    `settings` is what it is given, save that on a Kafka that asks who comes it comes as itself
+    where they name the admin; its ops port is chosen here, and its state folder when they name
     none: the log's name with `.state`. Its log is kept in `log`. `environ` is added to its
     environment.
     """
@@ -47,7 +60,7 @@ class Service:
         self.name = name
         self.log = log
         self.ops_port = free_port()
-        settings = replace(settings, ops_port=self.ops_port)
+        settings = replace(as_user(settings, name), ops_port=self.ops_port)
         if settings.state == Settings().state:
             settings = replace(settings, state=log.with_suffix(".state"))
         self._environ = os.environ | to_environ(settings) | dict(environ or {})

@@ -24,9 +24,10 @@ from mailwake.keyring import read_keyring
 from mailwake.publish import publish
 from mailwake.settings import Settings
 from mailwake.tokens import Token
+from mailwake_local.kafka_users import PLATFORM
 from tests.e2e.conftest import PARTITIONS
 from tests.e2e.ledger import LINKS, Ledger, make_ledger
-from tests.running import Service, running, wait_until
+from tests.running import Service, as_user, running, wait_until
 from tests.topics import lag, read_all, rewind
 
 GROUPS = {
@@ -90,6 +91,7 @@ def test_the_whole_way_equals_the_ledger(settings: Settings, tmp_path: Path) -> 
 
 
 async def _publish_sends(settings: Settings, sends: Sequence[Send]) -> None:
+    settings = as_user(settings, PLATFORM)
     producer = await start_producer(settings, client_id="test")
     try:
         await publish(producer, settings, sends)
@@ -99,6 +101,7 @@ async def _publish_sends(settings: Settings, sends: Sequence[Send]) -> None:
 
 async def _publish_hits(settings: Settings, hits: Sequence[Hit]) -> None:
     """Hits in their order, in records of up to 40 of one partition, as edges send them."""
+    settings = as_user(settings, "edge")
     partition_of = ids.partitioner(PARTITIONS)
     gathered: dict[int, list[Hit]] = {}
     producer = await start_producer(settings, client_id="test")

@@ -21,7 +21,6 @@ from msgspec.structs import replace
 from mailwake.contracts import ALERT
 from mailwake.ids import now_ms
 from mailwake.keyring import read_keyring
-from mailwake.settings import read_settings
 from mailwake_api.digest.off import off_token
 from mailwake_local.readers import AGENTS
 from tests import axe
@@ -322,7 +321,7 @@ def test_a_mail_is_muted_and_unmuted(system: System, dana: Page) -> None:
 
 def test_the_bell_counts_is_quiet_and_takes_back(system: System, dana: Page) -> None:
     """Alerts as the notifier tells them, put into the topic."""
-    settings = read_settings(system.up.run_json()["settings"])
+    settings = system.up.settings()
     dana.open(f"{system.url}/mail?q=minutes")
     mail = dana.ask("document.querySelector('.mail .row').pathname").removeprefix("/mail/")
     now = now_ms()  # so that they stand at the top of the list
@@ -417,7 +416,7 @@ def test_axe_finds_no_serious_fault(
     stranger = browser.page(browser.context())
     looked = [(dana, path) for path in paths(dana, system)]
     link = system.link_for("eve").removeprefix(system.url)
-    settings = read_settings(system.up.run_json()["settings"])
+    settings = system.up.settings()
     off = f"/digest/off/{off_token(read_keyring(settings.keyring), 'demo', 'dana')}"
     looked += [(stranger, "/signin"), (stranger, link), (stranger, off)]
     found: list[str] = []

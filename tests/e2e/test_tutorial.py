@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text("utf-8")
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="no curl or no jq")
 def test_the_tutorial(tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)
-    up = Up(tmp_path / "home")
+    up = Up(tmp_path / "home", plain=True)  # as the page has it
     try:
         up.wait_ready()
         settings = up.run_json()["settings"]

@@ -6,15 +6,20 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from mailwake.clickhouse import ClickHouse
+from mailwake.settings import Settings, read_settings
+from mailwake_local.kafka_users import ADMIN, KafkaUsers
 from tests.running import wait_until, without_settings
 
 COMMAND = [sys.executable, "-m", "mailwake"]
+SECURED = False
+"""Whether Kafka is to ask who comes (`--secured`)."""
 START_S = 180.0
 """For a machine that has everything to fetch; a start takes some 10 s."""
 
@@ -42,10 +47,12 @@ def assert_gone(processes: list[psutil.Process], within_s: float) -> None:
 
 
 class Up:
-    """One `mailwake up --any-ports`."""
+    """One `mailwake up --any-ports`; with `SECURED`, unless it is `plain`, its Kafka asks who
+    comes."""
 
-    def __init__(self, home: Path, *arguments: str) -> None:
+    def __init__(self, home: Path, *arguments: str, plain: bool = False) -> None:
         self.home = home
+        arguments += ("--secured",) * (SECURED and not plain)
         self._out = home.parent / "up.out"
         with self._out.open("wb") as out:
             self.process = subprocess.Popen(
@@ -84,6 +91,12 @@ class Up:
     def run_json(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads((self.home / "run.json").read_text("utf-8"))
         return told
+
+    def settings(self) -> Settings:
+        """The settings that reach the system; where Kafka asks who comes, those of its admin."""
+        told = read_settings(self.run_json()["settings"])
+        users = self.home / "kafka-users"
+        return replace(told, **KafkaUsers(users).of(ADMIN)) if users.exists() else told
 
     def events(self) -> set[str]:
         """The ids of all events in ClickHouse."""

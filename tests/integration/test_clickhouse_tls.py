@@ -14,8 +14,8 @@ from mailwake.errors import ConfigError, DeniedError, MailwakeError, Unavailable
 from mailwake.grants import NEEDS, render
 from mailwake.migrate import migrate
 from mailwake.settings import Settings, read_settings
+from mailwake_local.certificate import make_certificate
 from mailwake_local.clickhouse import LocalClickHouse
-from tests.certificate import make_certificate
 from tests.running import Service
 
 PASSWORD = "p@ss/w: %rd"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from mailwake_local.certificate import make_certificate
 from mailwake_local.ports import HOST, free_port
-from tests.certificate import make_certificate
 from tests.relaying import SENDER, Relay, mail
 from tests.running import wait_until, without_settings
 from tests.smtp_host import Fault, SmtpHost

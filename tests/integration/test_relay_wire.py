@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from mailwake_local.certificate import make_certificate
 from mailwake_local.ports import HOST, free_port
 from mailwake_relay.users import new_login, read_users, write_users
-from tests.certificate import make_certificate
 from tests.relaying import NAME, PASSWORD, SENDER, Relay, mail
 from tests.running import wait_until
 from tests.smtp_host import SmtpHost

@@ -4,6 +4,7 @@ service that lacks one of them says which, loses nothing, and goes on when it ha
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,13 @@ from mailwake.kafka import start_admin, start_producer
 from mailwake.keyring import Keyring, read_keyring
 from mailwake.migrate import migrate
 from mailwake.publish import publish
+from mailwake.rights import render_commands, rights
 from mailwake.settings import Settings
 from mailwake.tokens import Token
 from mailwake.topics_apply import apply_topics
+from mailwake_local.certificate import make_certificate
 from mailwake_local.ports import free_port
 from tests.api import Api, json, new_keys
-from tests.certificate import make_certificate
 from tests.forever import keep_forever
 from tests.installation import own_settings
 from tests.running import Service, running, wait_until
@@ -326,6 +328,43 @@ async def test_an_edge_that_is_not_let_in_answers_and_says_so(
         await installed.wait_held("hits", 1)
     finally:
         again.kill()
+
+
+_ACL = re.compile(
+    r"\(principal=(?P<who>\S+), host=\*, operation=(?P<operation>\w+), permissionType=ALLOW\)"
+)
+_OF = re.compile(r"resourceType=(?P<kind>\w+), name=(?P<name>\S+), patternType=LITERAL")
+
+
+def test_kafkas_own_tool_takes_the_printed_lines(secured: SecuredKafka) -> None:
+    """And what it then lists is what we give over the protocol. Of two users, for it takes a second
+    or two a line: the enricher has all there is of rights, the setup the many operations."""
+    settings = own_settings(secured.local.bootstrap)
+    users = ["User:mailwake-enricher", "User:mailwake-setup"]
+    lines = [
+        line.split()[1:]
+        for line in render_commands(settings).splitlines()
+        if any(f" {user} " in line for user in users)
+    ]
+    assert len(lines) > 3
+    admin = str(secured.admin_config())
+    for line in lines:
+        secured.kafka_acls(*(admin if word == "ADMIN" else word for word in line))
+    server = ("--bootstrap-server", settings.kafka_bootstrap, "--command-config", admin)
+    listed: set[tuple[str, str, str, str]] = set()
+    kind = name = ""
+    for said in secured.kafka_acls(*server, "--list").splitlines():
+        if of := _OF.search(said):
+            kind, name = of["kind"].lower(), of["name"]
+        if (told := _ACL.search(said)) and name.startswith(settings.topic_prefix):
+            listed.add((told["who"], kind, name, told["operation"].replace("_", "").lower()))
+    assert listed == {
+        (f"User:mailwake-{user}", right.kind, right.name, operation.lower())
+        for user, given in rights(settings).items()
+        if f"User:mailwake-{user}" in users
+        for right in given
+        for operation in right.operations
+    }
 
 
 async def test_an_admin_is_told_too(installed: Installation, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ import httpcore
 import pytest
 
 from mailwake.guard import Network, RefusedError, Target, check_url
+from mailwake_local.certificate import make_certificate
 from mailwake_webhooks.post import Answer, Poster, answer_of, retry_after
 from mailwake_webhooks.resolve import Resolver, look_up
-from tests.certificate import make_certificate
 from tests.webhooks import receiver as answers
 from tests.webhooks.receiver import HOST, Answering, Receiver, says
 from tests.webhooks.targets import NOT_PUBLIC, REFUSED, TAKEN, written

@@ -20,8 +20,8 @@ from mailwake.ids import now_ms
 from mailwake.keyring import Keyring
 from mailwake.settings import Settings
 from mailwake.webhook import DisabledFor, Webhook, delivery_of, secret_text
+from mailwake_local.certificate import make_certificate
 from mailwake_webhooks.pace import MOST_OF_A_WEBHOOK
-from tests.certificate import make_certificate
 from tests.following import put, until
 from tests.installation import own_topics
 from tests.running import running

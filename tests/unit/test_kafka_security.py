@@ -18,7 +18,7 @@ from mailwake.errors import ConfigError, DeniedError
 from mailwake.kafka_security import client_arguments, denied
 from mailwake.settings import Settings, read_settings
 from mailwake_enricher.transport import credentials
-from tests.certificate import make_certificate
+from mailwake_local.certificate import make_certificate
 
 
 @pytest.fixture

@@ -2,16 +2,27 @@
 
 from pathlib import Path
 
+import pytest
+
+from mailwake.errors import ConfigError
 from mailwake.settings import Settings, read_settings
+from mailwake_local.home import Home
+from mailwake_local.kafka_users import KafkaUsers, acls
 from mailwake_local.parts import Plan
+from mailwake_local.up import kafka_users
 
 
 def plan(
-    *, kafka: int | None = 1, clickhouse: int | None = 2, sink: int | None = 3, workers: int = 1
+    *,
+    kafka: int | None = 1,
+    clickhouse: int | None = 2,
+    sink: int | None = 3,
+    workers: int = 1,
+    users: KafkaUsers | None = None,
 ) -> Plan:
     names = ["edge", *(f"enricher-{n}" for n in range(workers)), "loader", "notifier", "relay"]
     ops = {name: port for port, name in enumerate(names, 100)}
-    return Plan(Settings(), Path("/home/mailwake"), "secret", kafka, clickhouse, sink, ops)
+    return Plan(Settings(), Path("/home/mailwake"), "secret", kafka, clickhouse, sink, ops, users)
 
 
 def test_each_part_comes_after_those_it_needs() -> None:
@@ -51,3 +62,57 @@ def test_the_password_is_given_in_the_environment_and_on_no_command_line() -> No
     parts = {part.name: part for part in plan().parts()}
     assert parts["clickhouse"].environ["CLICKHOUSE_PASSWORD"] == "secret"
     assert not any("secret" in argument for part in parts.values() for argument in part.argv)
+
+
+def test_where_kafka_asks_who_comes_each_part_is_a_user_and_rights_come_before_topics(
+    tmp_path: Path,
+) -> None:
+    parts = {part.name: part for part in plan(workers=2, users=KafkaUsers(tmp_path)).parts()}
+    comes = {
+        name: read_settings(part.environ).kafka_user
+        for name, part in parts.items()
+        if "MAILWAKE_HOME" in part.environ
+    }
+    assert comes == {
+        "rights": "admin",
+        "topics": "mailwake-setup",
+        "tables": "mailwake-setup",
+        "edge": "mailwake-edge",
+        "enricher-0": "mailwake-enricher",
+        "enricher-1": "mailwake-enricher",
+        "loader": "mailwake-loader",
+        "notifier": "mailwake-notifier",
+        "relay": "mailwake-relay",
+    }
+    assert parts["rights"].after == ("kafka",)
+    assert parts["topics"].after == ("rights",)
+    assert "--users" in parts["kafka"].argv
+
+
+def test_passwords_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> None:
+    first, second = (KafkaUsers(tmp_path / "users").security() for _ in range(2))
+    assert first == second
+    assert len(set(first.passwords.values())) == len(first.passwords)
+    assert first.passwords.keys() >= {"admin", "mailwake-edge", "mailwake-sending-platforms"}
+    for file in (tmp_path / "users").iterdir():
+        assert file.name == "chain.pem" or file.stat().st_mode & 0o777 == 0o600
+    for user in {who for _, _, _, who, *_ in acls(Settings())}:
+        assert user.removeprefix("User:") in first.passwords
+
+
+def test_a_folder_that_is_secured_stays_so_and_another_cannot_become_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KAFKA_BOOTSTRAP", raising=False)
+    home = Home(tmp_path / "new")
+    assert kafka_users(home, wanted=False) is None
+    assert kafka_users(home, wanted=True) is not None
+    assert kafka_users(home, wanted=False) is not None
+    plain = Home(tmp_path / "plain")
+    plain.kafka.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="was made without users"):
+        kafka_users(plain, wanted=True)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", "kafka:9092")
+    assert kafka_users(home, wanted=False) is None
+    with pytest.raises(ConfigError, match="KAFKA_SECURITY"):
+        kafka_users(home, wanted=True)

@@ -9,6 +9,7 @@ mailbox-password      that of the mailbox, whose Compose sends for users through
 api-keys.json         the keys of bearer tokens, made at the first start
 run.json              how to reach the running system; only while it runs
 kafka/ clickhouse/             their data
+kafka-users/          with --secured: Kafka's certificate and the password of each of its users
 edge/ enricher/ relay/         what each keeps (MAILWAKE_STATE)
 mail/                 what was sent through the relay, a file a mail
 logs/                 one file a process
@@ -47,6 +48,8 @@ class Home:
         self.mailbox_password_file = self.folder / "mailbox-password"
         self.api_keys = self.folder / "api-keys.json"
         self.mail = self.folder / "mail"
+        self.kafka = self.folder / "kafka"
+        self.kafka_users = self.folder / "kafka-users"
         self._run = self.folder / "run.json"
 
     def take(self, deadline_s: float = RELEASE_DEADLINE_S) -> int:

@@ -31,6 +31,8 @@ ROOT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
 # is added by itself, not resolved beside ROOT: jgo takes every root for a bill of materials, and
 # log4j's would move Kafka's own clients back to 3.9.
 LOG_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"
+# Kafka's own commands, such as kafka-acls.sh; all they need Kafka has.
+TOOLS = f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}"
 _FETCHERS = 4
 _TIMEOUT_S = 30
 _TELL_EVERY_S = 0.2
@@ -152,16 +154,17 @@ def is_right(path: Path, jar: Jar) -> bool:
 
 
 def relock(lock: Path = LOCK) -> list[Jar]:
-    """Resolves `ROOT` and all it needs at run time, and writes their digests to `lock`.
+    """Resolves `ROOT` and all it needs at run time, and writes their digests, and those of
+    `LOG_BINDING` and `TOOLS`, to `lock`.
 
     Fetches every jar from the network; what comes is trusted, so read the difference.
     """
     with tempfile.TemporaryDirectory() as staging:
         context = _maven(Path(staging))
-        binding = context.create_dependency(LOG_BINDING)
+        besides = [context.create_dependency(each) for each in (LOG_BINDING, TOOLS)]
         roots, needed = context.resolver.resolve([context.create_dependency(ROOT)])
         needed = [dependency for dependency in needed if dependency.scope in ("compile", "runtime")]
-        artifacts = [dependency.artifact for dependency in [*roots, *needed, binding]]
+        artifacts = [dependency.artifact for dependency in [*roots, *needed, *besides]]
         jars = []
         for artifact in artifacts:
             content = artifact.resolve().read_bytes()

@@ -25,6 +25,7 @@ from typing import IO, NoReturn, Self
 
 from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake_local import jars, kafka_settings
+from mailwake_local.kafka_users import KafkaUsers
 from mailwake_local.ports import HOST, can_bind, free_port
 from mailwake_local.process import is_alive, start_bound
 
@@ -373,6 +374,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 (the default): a free one")
     parser.add_argument("--heap-mb", type=int, default=512)
     parser.add_argument("--cache", type=Path, default=jars.default_cache())
+    parser.add_argument(
+        "--users", type=Path, help="those who may come (mailwake_local.kafka_users)"
+    )
     parser.add_argument("--java", default=os.environ.get("KAFKA_JAVA"))
     parser.add_argument("--kafka-home", default=os.environ.get("KAFKA_HOME"))
     arguments = parser.parse_args(argv)
@@ -393,6 +397,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             java=arguments.java,
             kafka_home=arguments.kafka_home,
             progress=jars.show(),
+            security=KafkaUsers(arguments.users).security() if arguments.users else None,
         ) as kafka:
             print(f"ready {kafka.bootstrap}", flush=True)
             kafka.wait()

@@ -3,6 +3,9 @@
 kafka ──► topics ──────┬──► edge, enricher, notifier, webhooks, api
 clickhouse ──► tables ─┼──► loader, digest
 sink ──────────────────┴──► relay
+
+A Kafka that asks who comes is told everybody's rights before the topics are made (`rights`), and
+each part comes to it as a user of its own.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailwake.rights import SETUP, USER_PREFIX
 from mailwake.settings import Settings, to_environ
 from mailwake_local.child import Probe, answers_ready, has_done_its_work, has_said_ready
+from mailwake_local.kafka_users import ADMIN, KafkaUsers
 
 HOST = "127.0.0.1"
 """Kafka, ClickHouse and all ops ports listen here and nowhere else."""
@@ -59,6 +64,7 @@ class Plan:
         password: of the ClickHouse that is started.
         kafka, clickhouse, sink: the ports they are started on; None where an address was given.
         ops: the ops port of each service by name; the enricher's workers are among them.
+        users: those of the Kafka that is started; None where everybody may do everything.
     """
 
     settings: Settings
@@ -68,6 +74,13 @@ class Plan:
     clickhouse: int | None
     sink: int | None
     ops: Mapping[str, int]
+    users: KafkaUsers | None = None
+
+    def of(self, user: str) -> Settings:
+        """The settings of whoever comes to Kafka as that user (without the prefix)."""
+        if self.users is None:
+            return self.settings
+        return dataclasses.replace(self.settings, **self.users.of(USER_PREFIX + user))
 
     def parts(self) -> list[Part]:
         """All parts, each after those it needs."""
@@ -79,6 +92,9 @@ class Plan:
         if self.sink is not None:
             parts.append(self._sink(self.sink))
         after_kafka = ("kafka",) if self.kafka is not None else ()
+        if self.users is not None:
+            parts.append(self._rights(self.users, after_kafka))
+            after_kafka = ("rights",)
         after_clickhouse = ("clickhouse",) if self.clickhouse is not None else ()
         parts += [
             self._job("topics", ("topics", "apply"), after_kafka),
@@ -94,6 +110,8 @@ class Plan:
 
     def _kafka(self, port: int) -> Part:
         argv = ["mailwake_local.kafka", "--data", str(self.home / "kafka"), "--port", str(port)]
+        if self.users is not None:
+            argv += ["--users", str(self.users.folder)]
         return Part(
             name="kafka",
             shows=f"{HOST}:{port}",
@@ -128,12 +146,24 @@ class Plan:
             stop=STORES,
         )
 
+    def _rights(self, users: KafkaUsers, after: tuple[str, ...]) -> Part:
+        admin = dataclasses.replace(self.settings, **users.of(ADMIN))
+        return Part(
+            name="rights",
+            shows="given",
+            argv=_python("mailwake_local.kafka_users"),
+            environ=to_environ(admin),
+            probe=has_done_its_work,
+            after=after,
+            job=True,
+        )
+
     def _job(self, name: str, command: tuple[str, ...], after: tuple[str, ...]) -> Part:
         return Part(
             name=name,
             shows="applied",
             argv=_python("mailwake.cli", *command),
-            environ=to_environ(self.settings),
+            environ=to_environ(self.of(SETUP)),
             probe=has_done_its_work,
             after=after,
             job=True,
@@ -142,7 +172,7 @@ class Plan:
     def _service(self, name: str, command: str, worker: str, after: tuple[str, ...]) -> Part:
         port = self.ops[name]
         state = self.settings.state / command
-        settings = dataclasses.replace(self.settings, ops_host=HOST, ops_port=port, state=state)
+        settings = dataclasses.replace(self.of(command), ops_host=HOST, ops_port=port, state=state)
         if command == "enricher":
             worker = worker or "0"
             state /= f"worker-{worker}"

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from mailwake import __version__
-from mailwake.errors import MailwakeError, UnavailableError
+from mailwake.errors import ConfigError, MailwakeError, UnavailableError
 from mailwake.keyring import new_keyring, read_keyring
 from mailwake.setting_values import networks
 from mailwake.settings import Settings, read_settings, to_environ
@@ -21,6 +21,7 @@ from mailwake_local.board import Pen
 from mailwake_local.command import command
 from mailwake_local.fill import Filler
 from mailwake_local.home import MAILBOX, TENANT, USER, Home
+from mailwake_local.kafka_users import PLATFORM, KafkaUsers
 from mailwake_local.parts import HOST, Plan
 from mailwake_local.supervisor import Supervisor
 
@@ -49,6 +50,12 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="fill the mailbox: send some dozens of mails, and have simulated readers read them",
     )
+    parser.add_argument(
+        "--secured",
+        action="store_true",
+        help="Kafka with TLS, a user for each service, and for each only the rights that `mailwake "
+        "acls render` prints; a folder that was once started so stays so",
+    )
     given = parser.parse_args(argv)
     if not 1 <= given.workers <= MOST_WORKERS:
         parser.error(f"--workers must be from 1 to {MOST_WORKERS}")
@@ -56,7 +63,8 @@ def main(argv: list[str]) -> int:
     home = Home(settings.home)
     lock = home.take()
     try:
-        plan = make_plan(settings, home, workers=given.workers, any_ports=given.any_ports)
+        users = kafka_users(home, wanted=given.secured)
+        plan = make_plan(settings, home, users, workers=given.workers, any_ports=given.any_ports)
         if given.demo and not plan.settings.trusted_proxies:
             # So that the readers may say where they come from, as a proxy would say it.
             readers = dataclasses.replace(plan.settings, trusted_proxies=networks(f"{HOST}/32"))
@@ -66,7 +74,27 @@ def main(argv: list[str]) -> int:
         os.close(lock)
 
 
-def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) -> Plan:
+def kafka_users(home: Home, *, wanted: bool) -> KafkaUsers | None:
+    """The users of the folder's Kafka, if it asks who comes: where that is wanted, or was when the
+    folder was made. Raises ConfigError where it cannot be had."""
+    if "KAFKA_BOOTSTRAP" in os.environ:
+        if wanted:
+            raise ConfigError(
+                "--secured is for the Kafka that `mailwake up` starts; of that at KAFKA_BOOTSTRAP "
+                "KAFKA_SECURITY and its kin say how it is reached (docs/security.md)"
+            )
+        return None
+    if wanted and home.kafka.exists() and not home.kafka_users.exists():
+        raise ConfigError(
+            f"the Kafka in {short(home.folder)} was made without users, which cannot be added; set "
+            "MAILWAKE_HOME to another folder for --secured"
+        )
+    return KafkaUsers(home.kafka_users) if wanted or home.kafka_users.exists() else None
+
+
+def make_plan(
+    settings: Settings, home: Home, users: KafkaUsers | None, *, workers: int, any_ports: bool
+) -> Plan:
     """Fixes addresses, ports, keys and folders. Raises MailwakeError when one cannot be had."""
     ports = Ports(any_ports)
     kafka = clickhouse = None
@@ -134,7 +162,7 @@ def make_plan(settings: Settings, home: Home, *, workers: int, any_ports: bool) 
     settings = dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
     read_keyring(settings.keyring)  # a wrong one is told before anything is started
     password = home.password() if clickhouse is not None else ""
-    return Plan(settings, home.folder, password, kafka, clickhouse, sink, ops)
+    return Plan(settings, home.folder, password, kafka, clickhouse, sink, ops, users)
 
 
 def _url(host: str, port: int) -> str:
@@ -198,7 +226,7 @@ async def run(plan: Plan, home: Home, lock: int, pen: Pen, *, demo: bool = False
     began = time.monotonic()
     try:
         if await _unless(stop, supervisor.start()):
-            environ = to_environ(plan.settings)
+            environ = to_environ(plan.of(PLATFORM))
             home.say_running(environ, {name: f"{HOST}:{port}" for name, port in plan.ops.items()})
             pen.line(summary(plan, home, pen, time.monotonic() - began))
             await _unless(stop, _kept(supervisor, plan, home, pen, demo=demo))
@@ -267,6 +295,7 @@ def summary(plan: Plan, home: Home, pen: Pen, took: float) -> str:
             f"password in {short(home.user_password_file)}; what is sent is in {short(home.mail)}",
         ),
         ("Kafka", settings.kafka_bootstrap),
+        ("", f"asks who comes; passwords in {short(plan.users.folder)}" if plan.users else ""),
         ("ClickHouse", clickhouse),
         ("", password),
         *(("metrics" if not place else "", text) for place, text in enumerate(metrics)),
