@@ -112,7 +112,12 @@ def test_a_folder_that_is_secured_stays_so_and_another_cannot_become_it(
     plain.kafka.mkdir(parents=True)
     with pytest.raises(ConfigError, match="was made without users"):
         kafka_users(plain, wanted=True)
+    home.kafka.mkdir()
+    assert kafka_users(home, wanted=False) is not None
+    (home.kafka_users / "mailwake-digest.password").unlink()  # made before there was that service
+    with pytest.raises(ConfigError, match="without the user mailwake-digest"):
+        kafka_users(home, wanted=False)
     monkeypatch.setenv("KAFKA_BOOTSTRAP", "kafka:9092")
-    assert kafka_users(home, wanted=False) is None
+    assert kafka_users(Home(tmp_path / "another"), wanted=False) is None
     with pytest.raises(ConfigError, match="KAFKA_SECURITY"):
         kafka_users(home, wanted=True)

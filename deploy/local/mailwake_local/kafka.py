@@ -304,14 +304,22 @@ class LocalKafka:
     def _format(self, command: Sequence[str], settings: str, out: IO[bytes]) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         arguments = ["format", f"--cluster-id={cluster}", f"--config={settings}", "--standalone"]
-        arguments += self._security.scram() if self._security else []
-        done = subprocess.run(
-            [*command, "kafka.tools.StorageTool", *arguments],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            check=False,
-        )
+        users = self.data / "users.arguments"
+        if self._security:
+            # Whoever is on the machine can read a command line, so no password stands on it.
+            users.touch(0o600)
+            users.write_text("\n".join(self._security.scram()), "ascii")
+            arguments.append(f"@{users}")
+        try:
+            done = subprocess.run(
+                [*command, "kafka.tools.StorageTool", *arguments],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                check=False,
+            )
+        finally:
+            users.unlink(missing_ok=True)
         if done.returncode:
             raise UnavailableError(
                 f"Kafka could not format its storage in {self.data}{self._last_words()}"

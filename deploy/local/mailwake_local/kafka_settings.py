@@ -124,7 +124,10 @@ def write_server(
     )
     if security:
         text += _secure(folder, security)
-    (folder / "server.properties").write_text(text, "ascii")
+    path = folder / "server.properties"
+    path.touch()
+    path.chmod(0o600)  # it may hold the admin's password
+    path.write_text(text, "ascii")
 
 
 def _secure(folder: Path, security: Security) -> str:

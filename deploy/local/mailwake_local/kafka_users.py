@@ -109,6 +109,12 @@ class KafkaUsers:
                 f"{folder}: the users of Kafka cannot be written there ({error.strerror})"
             ) from None
 
+    @staticmethod
+    def missing(folder: Path) -> list[str]:
+        """The users who are not in a folder."""
+        names = [ADMIN, *(USER_PREFIX + name for name in rights(read_settings({})))]
+        return [name for name in names if not (folder / f"{name}.password").exists()]
+
     def password_file(self, user: str) -> Path:
         """The file with a user's password."""
         return self.folder / f"{user}.password"

@@ -84,12 +84,15 @@ def kafka_users(home: Home, *, wanted: bool) -> KafkaUsers | None:
                 "KAFKA_SECURITY and its kin say how it is reached (docs/security.md)"
             )
         return None
-    if wanted and home.kafka.exists() and not home.kafka_users.exists():
+    secured = home.kafka_users.exists()
+    missing = KafkaUsers.missing(home.kafka_users) if secured or wanted else []
+    if home.kafka.exists() and missing:
+        whom = f"the user {missing[0]}" if secured else "users"
         raise ConfigError(
-            f"the Kafka in {short(home.folder)} was made without users, which cannot be added; set "
-            "MAILWAKE_HOME to another folder for --secured"
+            f"the Kafka in {short(home.folder)} was made without {whom}, and none can be added; "
+            "set MAILWAKE_HOME to another folder"
         )
-    return KafkaUsers(home.kafka_users) if wanted or home.kafka_users.exists() else None
+    return KafkaUsers(home.kafka_users) if wanted or secured else None
 
 
 def make_plan(
