@@ -13,6 +13,7 @@ collector (`gc=False`): none refers to itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -63,6 +64,9 @@ NOBODY = "0" * 32
 
 PERSON: frozenset[Verdict] = frozenset({"human", "proxy"})
 """The verdicts that say that a person was there; these count and alert."""
+
+PURPOSE: Mapping[Kind, Purpose] = {"open": "opens", "click": "clicks"}
+"""What a recipient agrees to, or denies, for an event of each kind to be told."""
 
 
 class Send(Struct, frozen=True, omit_defaults=True):

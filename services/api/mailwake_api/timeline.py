@@ -10,13 +10,13 @@ from msgspec import Struct
 
 from mailwake.contracts import (
     PERSON,
+    PURPOSE,
     Count,
     Id,
     Index,
     Kind,
     Millis,
     Percent,
-    Purpose,
     Revision,
     Verdict,
 )
@@ -65,7 +65,6 @@ _CLICKS = (
     f" FROM {_TOLD} AND kind = 'click' GROUP BY link"
 )
 
-_PURPOSES: Mapping[Kind, Purpose] = {"open": "opens", "click": "clicks"}
 Link = int | None
 Clicked = tuple[int, int, int | None, int | None]
 """Of a link: clicks by persons, by machines, the first and the last by a person."""
@@ -175,7 +174,7 @@ async def view(
     if message_id not in known.sent:
         return None
     told: list[str] = [
-        kind for kind, purpose in _PURPOSES.items() if purpose not in known.hidden[message_id]
+        kind for kind, purpose in PURPOSE.items() if purpose not in known.hidden[message_id]
     ]
     events, clicks = await _told(reader, of, told, events)
     texts = known.shown[message_id][-1] if message_id in known.shown else []

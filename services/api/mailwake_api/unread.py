@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mailwake.contracts import Purpose, user_key
+from mailwake.contracts import PURPOSE, user_key
 from mailwake.register import Register
 from mailwake_api.feed import Feed, Item
 from mailwake_api.reads import Reads
 
-_PURPOSE: dict[str, Purpose] = {"open": "opens", "click": "clicks"}
 _NEVER = 1 << 62
 
 
@@ -73,7 +72,7 @@ class UnreadCounts:
         anonymous, no alert says, so that of those a denial hides nothing here."""
         if item.recipient_id is None:
             return False
-        return self._register.denies(tenant, item.recipient_id, _PURPOSE[item.kind])
+        return self._register.denies(tenant, item.recipient_id, PURPOSE[item.kind])
 
     def _count(self, tenant: str, count: _Count, items: list[Item]) -> None:
         assert count.read is not None  # noqa: S101 (it is set before)

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from mailwake import metrics
 from mailwake.codec import InvalidError
-from mailwake.contracts import ALERT, Purpose
+from mailwake.contracts import ALERT, PURPOSE
 from mailwake.errors import UnavailableError
 from mailwake.guard import RefusedError, check_url
 from mailwake.ids import now_ms
@@ -67,7 +67,6 @@ _MOST_TASKS = 6_000
 _EARLY_MS = 20
 """What is due so soon is not put into another topic."""
 
-_PURPOSE: dict[str, Purpose] = {"open": "opens", "click": "clicks"}
 _DISABLED_FOR: dict[Outcome, DisabledFor] = {"gone": "gone", "no_secret": "no_secret"}
 
 log = logging.getLogger("mailwake.webhooks")
@@ -328,7 +327,7 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is n
         if webhook.disabled is not None:
             return "disabled"
         if alert.recipient_id is not None and self._register.denies(
-            alert.tenant, alert.recipient_id, _PURPOSE[alert.kind]
+            alert.tenant, alert.recipient_id, PURPOSE[alert.kind]
         ):
             return "withheld"
         return None
