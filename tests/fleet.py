@@ -18,7 +18,10 @@ from tests.balancer import Balancer, Behind
 from tests.following import until
 from tests.running import Service, without_settings
 
-READERS_FIRST = ("loader", "notifier", "api", "enricher", "relay", "edge")
+READERS_FIRST = (
+    *("digest", "loader", "webhooks", "notifier"),
+    *("enricher", "edge", "relay", "api"),
+)
 """The order of an upgrade (docs/operations/upgrade.md)."""
 SERVED = ("edge", "api", "relay")
 """What clients call, through a load balancer."""

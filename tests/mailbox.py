@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ from tests.unit.api.memory import Memory
 AT = 1_767_225_600_000
 """The first of January 2026, a Thursday, at midnight UTC."""
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+
+
+def noon() -> str:
+    """A zone in which it is about noon, so that a test is over on the day that it began."""
+    ahead = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-ahead:+d}" if ahead else "UTC"
 
 
 def identity(name: str) -> str:

@@ -16,7 +16,7 @@ VERSION = "99.0.0"
 WRITTEN = f'"release":"{VERSION}"'.encode()
 """What stands in each value of a contract that has grown, when the next release wrote it."""
 
-GROWN = ("Send", "Display", "Hit", "Event", "Alert", "Preference", "Policy")
+GROWN = ("Send", "Display", "Hit", "Event", "Alert", "Preference", "Policy", "Digest")
 TABLES = ("sends", "hits", "events")
 TOPIC = "novelties"
 

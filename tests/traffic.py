@@ -218,22 +218,27 @@ def wait_until_read(settings: Settings) -> None:
 
 
 def check(settings: Settings, traffic: Traffic, tell: Callable[..., None]) -> None:
-    """Asserts that all that was answered, and nothing else, stands in ClickHouse and in alerts.
+    """Asserts that all that was answered, and nothing else, stands in ClickHouse and in alerts, of
+    the tenant whose traffic it was.
 
     Each act is one hit and one event; each mail and each clicked link has one alert, which counts
     what was done of it. What was found is told first, for the table of faults.
     """
     acts = traffic.acts
     client = ClickHouse(settings.clickhouse_url)
+
+    def ours(columns: str, table: str, where: str = "") -> list[tuple[Any, ...]]:
+        sql = f"SELECT {columns} FROM {table} FINAL WHERE tenant = '{TENANT}' {where}"
+        return client.query(sql)
+
     try:
-        hits = client.query("SELECT hit_id, message_id, link FROM hits FINAL")
-        events = client.query(
-            "SELECT event_id, hit_id, message_id, link, verdict, repeat"
-            " FROM events FINAL WHERE NOT implied"
+        hits = ours("hit_id, message_id, link", "hits")
+        events = ours(
+            "event_id, hit_id, message_id, link, verdict, repeat", "events", "AND NOT implied"
         )
-        tracks = client.query("SELECT message_id, opens, clicks, repeats FROM tracks FINAL")
-        sends = client.query("SELECT message_id FROM sends FINAL")
-        displays = client.query("SELECT message_id FROM displays FINAL")
+        tracks = ours("message_id, opens, clicks, repeats", "tracks")
+        sends = ours("message_id", "sends")
+        displays = ours("message_id", "displays")
     finally:
         client.close()
     found = Counter((message, link) for _, message, link in hits)

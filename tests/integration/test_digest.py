@@ -9,7 +9,6 @@ import email.policy
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -32,19 +31,13 @@ from mailwake.ids import now_ms
 from mailwake.settings import Settings
 from tests.api import Api, api_settings
 from tests.following import put, standing
-from tests.mailbox import HOUR, MINUTE, Mailbox
+from tests.mailbox import HOUR, MINUTE, Mailbox, noon
 from tests.relaying import NAME, PASSWORD, Relay
 from tests.running import Service, running, wait_until
 from tests.smtp_host import Fault, SmtpHost, Taken
 
 ADDRESS = "ben@example.com"
 KEY = user_key("acme", "ben")
-
-
-def noon() -> str:
-    """A zone in which it is about noon, so that a test is over on the day that it began."""
-    ahead = 12 - datetime.now(UTC).hour
-    return f"Etc/GMT{-ahead:+d}" if ahead else "UTC"
 
 
 @pytest.fixture
