@@ -38,7 +38,7 @@ def make_next_version(folder: Path) -> Path:
         new = f'    release: str = field(default_factory=lambda: "{VERSION}")\n'
         _edit(code / "contracts.py", rf"(class {name}\(.*?\n    v: Version = 1\n)", rf"\g<1>{new}")
     new = f'    release: str = "{VERSION}"\n'
-    _edit(code / "track.py", r"(class Track\(.*?\n    erased: Millis = 0\n)", rf"\g<1>{new}")
+    _edit(code / "track.py", r"(class Track\(.*?\n)(?=\n\nclass )", rf"\g<1>{new}")
     for name in TABLES:
         pattern = rf"(def {name[:-1]}_columns\(.*?_same\(\s*{name},)"
         _edit(folder / "mailwake_enricher" / "rows.py", pattern, r'\1 "release",')
