@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from mailwake import __version__
 from mailwake.cli import COMMANDS
 from mailwake.errors import ConfigError
+from mailwake.rights import SETUP, USER_PREFIX, rights
 from mailwake.settings import Settings, read_settings
 from mailwake.topics import registry, wanted_partitions
 from tests.deploy.rendering import Object
@@ -18,11 +19,11 @@ SERVICES = {each.name for each in COMMANDS if each.about.startswith("service:")}
 """The services of the code."""
 
 SECRETS = {
-    "CLICKHOUSE_URL": "clickhouse://mailwake:secret@clickhouse.clickhouse.svc:9000/mailwake",
+    "CLICKHOUSE_URL": "clickhouses://mailwake@clickhouse.clickhouse.svc:9440/mailwake",
     "MAILWAKE_RELAY_NEXT": "smtp+tls://mailwake:secret@smtp.example.com",
     "MAILWAKE_DIGEST_SMTP": "smtp+tls://mailwake:secret@smtp.example.com",
 }
-"""Settings that hold a password, with what may stand in their Secrets."""
+"""Settings that may hold a password, with what may stand in their Secrets."""
 ARROWS = {
     "CLICKHOUSE_URL": "mailwake/clickhouse",
     "MAILWAKE_RELAY_NEXT": "mailwake/smtp",
@@ -245,6 +246,99 @@ def arrows_are_those_of_the_design(cluster: Cluster) -> Faults:
             yield f"{pod.name}: every service goes to Kafka, and this one may not"
 
 
+KAFKA_USERS = {"topics": SETUP}
+"""Commands that are a user of Kafka by another name than their own."""
+VOUCH = {"KAFKA_CA": "mailwake-kafka-ca", "CLICKHOUSE_CA": "mailwake-clickhouse-ca"}
+"""Who vouches for a store's certificate, and in which Secret."""
+
+
+def stores_are_spoken_to_securely(cluster: Cluster) -> Faults:
+    """Kafka as a user of its own, and both with TLS, by Secrets of what is used and of no other."""
+    users = rights(Settings())
+    for pod in cluster.pods:
+        settings = read_or_none(pod)
+        if settings is None:
+            continue
+        command = pod.container["args"][0]
+        wanted: dict[str, str] = {}
+        if pod.labels.get("mailwake/kafka") == "yes":
+            user = KAFKA_USERS.get(command, command)
+            if settings.kafka_security != "sasl_ssl":
+                yield f"{pod.name}: Kafka is not spoken to with TLS and as a user"
+            if user not in users or settings.kafka_user != USER_PREFIX + user:
+                yield f"{pod.name}: its user of Kafka is not {USER_PREFIX}{user}"
+            wanted["KAFKA_PASSWORD_FILE"] = f"mailwake-kafka-{user}"
+            wanted["KAFKA_CA"] = VOUCH["KAFKA_CA"]
+        if pod.labels.get("mailwake/clickhouse") == "yes":
+            if urlsplit(settings.clickhouse_url).scheme != "clickhouses":
+                yield f"{pod.name}: ClickHouse is not spoken to with TLS"
+            wanted["CLICKHOUSE_PASSWORD_FILE"] = "mailwake-clickhouse"
+            wanted["CLICKHOUSE_CA"] = VOUCH["CLICKHOUSE_CA"]
+        secrets = _mounted_secrets(pod)
+        for name, secret in wanted.items():
+            if secrets.get(pod.environ.get(name, "").rpartition("/")[0]) != secret:
+                yield f"{pod.name}: {name} is no file of the Secret {secret}"
+        stores = ("mailwake-kafka", "mailwake-clickhouse")
+        for secret in sorted({*secrets.values()} - {*wanted.values()}):
+            if secret.startswith(stores):
+                yield f"{pod.name}: has the Secret {secret}, which it does not need"
+
+
+def _mounted_secrets(pod: Pod) -> dict[str, str]:
+    """The Secret that stands at each path."""
+    secrets = {
+        each["name"]: each["secret"]["secretName"]
+        for each in pod.spec.get("volumes", [])
+        if "secret" in each
+    }
+    mounts = pod.container.get("volumeMounts", [])
+    return {each["mountPath"]: secrets[each["name"]] for each in mounts if each["name"] in secrets}
+
+
+def stores_are_reached_at_their_ports(cluster: Cluster) -> Faults:
+    """The way to a store is open at the port where it is looked for, and at no other."""
+    ports = {
+        each["metadata"]["name"]: {
+            port["port"] for way in each["spec"].get("egress", []) for port in way.get("ports", [])
+        }
+        for each in cluster.of("NetworkPolicy")
+    }
+    for pod in cluster.pods:
+        settings = read_or_none(pod)
+        if settings is None:
+            continue
+        if pod.labels.get("mailwake/kafka") == "yes":
+            asked = {int(each.rpartition(":")[2]) for each in settings.kafka_bootstrap.split(",")}
+            if asked != ports.get("to-kafka"):
+                yield f"{pod.name}: to-kafka does not open the port of KAFKA_BOOTSTRAP alone"
+        if pod.labels.get("mailwake/clickhouse") == "yes":
+            asked = {urlsplit(settings.clickhouse_url).port or 0}
+            if asked != ports.get("to-clickhouse"):
+                yield f"{pod.name}: to-clickhouse does not open the port of CLICKHOUSE_URL alone"
+
+
+def scalers_are_users_too(cluster: Cluster) -> Faults:
+    """KEDA asks Kafka as `lag`, at the address that the services have."""
+    given = {each["metadata"]["name"]: each["spec"] for each in cluster.of("TriggerAuthentication")}
+    (settings,) = (
+        each["data"]
+        for each in cluster.of("ConfigMap")
+        if each["metadata"]["name"] == "mailwake-settings"
+    )
+    for each in cluster.of("ScaledObject"):
+        for trigger in each["spec"]["triggers"]:
+            asked = trigger["metadata"]
+            if asked["bootstrapServers"] != settings["KAFKA_BOOTSTRAP"]:
+                yield f"{name_of(each)}: asks another Kafka than the services"
+            if (asked.get("sasl"), asked.get("tls")) != ("scram_sha512", "enable"):
+                yield f"{name_of(each)}: asks Kafka without TLS or without a user"
+            by = given.get(trigger.get("authenticationRef", {}).get("name"), {})
+            refs = {ref["parameter"]: ref["name"] for ref in by.get("secretTargetRef", [])}
+            user = "mailwake-kafka-lag"
+            if refs != {"username": user, "password": user, "ca": VOUCH["KAFKA_CA"]}:
+                yield f"{name_of(each)}: has no TriggerAuthentication of the user lag"
+
+
 def services_lead_somewhere(cluster: Cluster) -> Faults:
     services = {each["metadata"]["name"]: each["spec"] for each in cluster.of("Service")}
     for name, spec in services.items():
@@ -385,6 +479,9 @@ RULES: tuple[Callable[[Cluster], Faults], ...] = (
     secrets_stay_outside,
     ways_are_closed,
     arrows_are_those_of_the_design,
+    stores_are_spoken_to_securely,
+    stores_are_reached_at_their_ports,
+    scalers_are_users_too,
     services_lead_somewhere,
     addresses_are_served,
     what_lasts_has_a_volume,

@@ -17,6 +17,7 @@ from mailwake.cli import COMMANDS
 from mailwake.errors import ConfigError
 from mailwake.rights import (
     SETUP,
+    Right,
     acls_command,
     groups,
     kafka_users,
@@ -193,7 +194,7 @@ def test_nothing_is_granted_that_a_service_does_not_name(service: str) -> None:
 
 
 def test_the_users_are_the_services() -> None:
-    others = {"sending-platforms", "operators", SETUP}
+    others = {"sending-platforms", "operators", "lag", SETUP}
     assert {*rights(read_settings({}))} - others == {*ENTRIES}
 
 
@@ -212,6 +213,14 @@ def test_nobody_may_what_he_need_not() -> None:
         if each.name == "tracks" and "Write" in each.operations
     }
     assert writers == {"enricher"}
+
+
+def test_who_scales_the_enricher_asks_and_no_more() -> None:
+    assert rights(read_settings({}))["lag"] == [
+        Right("group", "enricher", ("Describe",)),
+        Right("topic", "hits", ("Describe",)),
+        Right("topic", "sends", ("Describe",)),
+    ]
 
 
 def test_prefixes_stand_in_the_names() -> None:
