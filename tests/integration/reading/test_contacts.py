@@ -86,6 +86,11 @@ async def test_the_rule_is_that_of_the_view(mailbox: Mailbox, api: ReadingApi) -
         )
         sends.append(send)
     ids = [send.message_id for send in sends]
+    by_register = Denials(api.reader, api.memory.register)
+    asked = MessagesQuery(opened=False, limit=200)  # nobody has said anything
+    everybody = await page(api.reader, by_register, "acme", "ben", asked)
+    assert everybody == await page(api.reader, Denials(api.reader), "acme", "ben", asked)
+    assert everybody.messages
     async with api.client() as ben:
         for turn in range(8):
             for name in names:
@@ -100,7 +105,6 @@ async def test_the_rule_is_that_of_the_view(mailbox: Mailbox, api: ReadingApi) -
             )
             expected = {row[0]: row[1:] for row in rows}
             mails = await read_mails(api.reader, Denials(api.reader), "acme", "ben", ids)
-            by_register = Denials(api.reader, api.memory.register)
             assert await read_mails(api.reader, by_register, "acme", "ben", ids) == mails
             for mail in mails:
                 counts = (mail.opens.count, mail.clicks.count)
