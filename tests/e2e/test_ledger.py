@@ -24,7 +24,7 @@ from mailwake.keyring import read_keyring
 from mailwake.publish import publish
 from mailwake.settings import Settings
 from mailwake.tokens import Token
-from mailwake_local.kafka_users import PLATFORM
+from mailwake_local.parts import PLATFORM
 from tests.e2e.conftest import PARTITIONS
 from tests.e2e.ledger import LINKS, Ledger, make_ledger
 from tests.running import Service, as_user, running, wait_until

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from mailwake.errors import ConfigError
+from mailwake.rights import rights
 from mailwake.settings import Settings, read_settings
 from mailwake_local.home import Home
 from mailwake_local.kafka_users import KafkaUsers, acls
-from mailwake_local.parts import Plan
+from mailwake_local.parts import PLATFORM, SETUP, Plan
 from mailwake_local.up import kafka_users
 
 
@@ -84,6 +85,7 @@ def test_where_kafka_asks_who_comes_each_part_is_a_user_and_rights_come_before_t
         "notifier": "mailwake-notifier",
         "relay": "mailwake-relay",
     }
+    assert {SETUP, PLATFORM} <= rights(Settings()).keys()
     assert parts["rights"].after == ("kafka",)
     assert parts["topics"].after == ("rights",)
     assert "--users" in parts["kafka"].argv

@@ -28,8 +28,6 @@ from mailwake_local.certificate import make_certificate
 from mailwake_local.kafka_settings import Security
 
 ADMIN = "admin"
-PLATFORM = "sending-platforms"
-"""Whoever publishes sends and reads alerts, such as `mailwake demo`; without the prefix."""
 
 # https://kafka.apache.org/protocol#The_Messages_CreateAcls and the enumerations of
 # org.apache.kafka.common.acl.AclOperation, …resource.ResourceType and PatternType.
@@ -133,6 +131,14 @@ class KafkaUsers:
             "kafka_user": user,
             "kafka_password_file": self.password_file(user),
         }
+
+    def of_admin(self) -> dict[str, Any]:
+        """Those of whoever may do everything."""
+        return self.of(ADMIN)
+
+    def of_service(self, name: str) -> dict[str, Any]:
+        """Those of a service, or of another user of `mailwake.rights`, without the prefix."""
+        return self.of(USER_PREFIX + name)
 
 
 def acl(user: str, kind: str, name: str, operation: str) -> Acl:

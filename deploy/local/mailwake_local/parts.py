@@ -15,14 +15,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mailwake.rights import SETUP, USER_PREFIX
 from mailwake.settings import Settings, to_environ
 from mailwake_local.child import Probe, answers_ready, has_done_its_work, has_said_ready
-from mailwake_local.kafka_users import ADMIN, KafkaUsers
+
+if TYPE_CHECKING:  # what it needs comes with the extra [local]
+    from mailwake_local.kafka_users import KafkaUsers
 
 HOST = "127.0.0.1"
 """Kafka, ClickHouse and all ops ports listen here and nowhere else."""
+
+SETUP, PLATFORM = "setup", "sending-platforms"
+"""Users of Kafka that are no services (`mailwake.rights`): who makes topics, and who publishes
+sends and reads alerts, as `mailwake demo` does.
+"""
 
 EDGE, SERVICES, STORES = range(3)
 """The order parts are stopped in: hits in flight get through to what still runs."""
@@ -80,7 +87,7 @@ class Plan:
         """The settings of whoever comes to Kafka as that user (without the prefix)."""
         if self.users is None:
             return self.settings
-        return dataclasses.replace(self.settings, **self.users.of(USER_PREFIX + user))
+        return dataclasses.replace(self.settings, **self.users.of_service(user))
 
     def parts(self) -> list[Part]:
         """All parts, each after those it needs."""
@@ -147,7 +154,7 @@ class Plan:
         )
 
     def _rights(self, users: KafkaUsers, after: tuple[str, ...]) -> Part:
-        admin = dataclasses.replace(self.settings, **users.of(ADMIN))
+        admin = dataclasses.replace(self.settings, **users.of_admin())
         return Part(
             name="rights",
             shows="given",

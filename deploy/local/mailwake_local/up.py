@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mailwake import __version__
 from mailwake.errors import ConfigError, MailwakeError, UnavailableError
@@ -21,9 +22,11 @@ from mailwake_local.board import Pen
 from mailwake_local.command import command
 from mailwake_local.fill import Filler
 from mailwake_local.home import MAILBOX, TENANT, USER, Home
-from mailwake_local.kafka_users import PLATFORM, KafkaUsers
-from mailwake_local.parts import HOST, Plan
+from mailwake_local.parts import HOST, PLATFORM, Plan
 from mailwake_local.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from mailwake_local.kafka_users import KafkaUsers
 
 MOST_WORKERS = 64
 _LINK_MINUTES = 12 * 60
@@ -85,14 +88,18 @@ def kafka_users(home: Home, *, wanted: bool) -> KafkaUsers | None:
             )
         return None
     secured = home.kafka_users.exists()
-    missing = KafkaUsers.missing(home.kafka_users) if secured or wanted else []
+    if not (secured or wanted):
+        return None
+    from mailwake_local.kafka_users import KafkaUsers  # what it needs comes with the extra [local]
+
+    missing = KafkaUsers.missing(home.kafka_users)
     if home.kafka.exists() and missing:
         whom = f"the user {missing[0]}" if secured else "users"
         raise ConfigError(
             f"the Kafka in {short(home.folder)} was made without {whom}, and none can be added; "
             "set MAILWAKE_HOME to another folder"
         )
-    return KafkaUsers(home.kafka_users) if wanted or secured else None
+    return KafkaUsers(home.kafka_users)
 
 
 def make_plan(
