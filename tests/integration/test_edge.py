@@ -82,7 +82,7 @@ async def test_requests_become_hits_in_their_partitions(
     assert {hit.agent for hit in hits} == {f"python-httpx/{httpx.__version__}"}
     assert {(hit.link, hit.target) for hit in hits} == {(None, None), (3, TARGET)}
     records = await read_all(settings, "hits")
-    assert len(records) < 500, "hits are gathered"
+    assert len(records) < len(hits), "hits are gathered"
     said = log.read_text()
     assert "127.0.0.1:" not in said.replace(f"http://127.0.0.1:{settings.edge_port}", "").replace(
         f"http://127.0.0.1:{edge.ops_port}", ""
