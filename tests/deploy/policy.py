@@ -1,4 +1,7 @@
-"""What we ask of our manifests beyond their being valid: each rule gives its faults."""
+"""What we ask of our manifests beyond their being valid: each rule gives its faults.
+
+It is one list, by which a reader sees what is asked; each rule is a function by itself.
+"""
 
 from __future__ import annotations
 

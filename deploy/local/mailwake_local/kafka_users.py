@@ -92,7 +92,7 @@ class KafkaUsers:
         """Makes what is missing. Raises UnavailableError when it cannot be written."""
         self.folder = folder
         self.certificate, self._key = folder / "chain.pem", folder / "key.pem"
-        self._names = [ADMIN, *(USER_PREFIX + name for name in rights(read_settings({})))]
+        self._names = _names()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._key.exists():
@@ -110,8 +110,7 @@ class KafkaUsers:
     @staticmethod
     def missing(folder: Path) -> list[str]:
         """The users who are not in a folder."""
-        names = [ADMIN, *(USER_PREFIX + name for name in rights(read_settings({})))]
-        return [name for name in names if not (folder / f"{name}.password").exists()]
+        return [name for name in _names() if not (folder / f"{name}.password").exists()]
 
     def password_file(self, user: str) -> Path:
         """The file with a user's password."""
@@ -139,6 +138,10 @@ class KafkaUsers:
     def of_service(self, name: str) -> dict[str, Any]:
         """Those of a service, or of another user of `mailwake.rights`, without the prefix."""
         return self.of(USER_PREFIX + name)
+
+
+def _names() -> list[str]:
+    return [ADMIN, *(USER_PREFIX + name for name in rights(read_settings({})))]
 
 
 def acl(user: str, kind: str, name: str, operation: str) -> Acl:
