@@ -49,7 +49,8 @@ class Listener:
     Attributes:
         address: of the process that it listens to.
         streams: how many there were so far.
-        heard: how much each alert told of, when it was told last.
+        heard: how much each alert told of, when it was told last; not of those that were withdrawn,
+            as one is when an open that came before its own arrives after it.
     """
 
     def __init__(self, balancer: Balancer, token: str) -> None:
@@ -109,8 +110,10 @@ class Listener:
                 assert event != "resync", "the stream has lost alerts"
             elif field == "data" and event == "alert":
                 alert = json.loads(value)
-                assert not alert["withdrawn"]
-                self.heard[alert["alert_id"]] = alert["count"]
+                if alert["withdrawn"]:
+                    self.heard.pop(alert["alert_id"], None)
+                else:
+                    self.heard[alert["alert_id"]] = alert["count"]
 
 
 class Posted:
