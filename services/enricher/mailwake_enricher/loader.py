@@ -70,6 +70,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         self._settings = settings
         self._status = status
+        self._shared_out = False
         self._group = group
         self._topics = [source.name for source in sources]
         self._topics += [f"{source.name}.rejected" for source in sources if source.rejects]
@@ -129,7 +130,7 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
             table.advance()
         assigned = self._consumer.assignment()
         in_trouble = any(table.in_trouble for table in self._tables.values())
-        self._status.ready = bool(assigned) and not in_trouble
+        self._status.ready = self._shared_out and not in_trouble
         self._lag.measure(assigned)
         self._status.progress_at = min(table.moved_at for table in self._tables.values())
         with_room = [tp for tp in assigned if self._tables[tp.topic].has_room]
@@ -173,7 +174,8 @@ class Loader(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._settle(SETTLE_S)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Says what is loaded here now."""
+        """Says what is loaded here now; with more members than partitions it may be nothing."""
+        self._shared_out = True
         topics = sorted({tp.topic for tp in assigned})
         log.info("loading %d partitions of %s", len(assigned), ", ".join(topics) or "nothing")
 

@@ -219,6 +219,9 @@ class Enricher:
     async def _take_over(self, partitions: set[int]) -> None:
         """Faust has recovered the table; its streams go on when this returns.
 
+        A worker that was given nothing stands by, with copies of the tracks of others, and is as
+        ready as any: an orchestrator that replaces one after the other would wait for it for ever.
+
         Faust now resumes the partitions, seeks them, and resumes its flow, which clears the queues:
         what its fetcher put there in between would be lost. With the flow suspended it waits.
         """
@@ -235,7 +238,7 @@ class Enricher:
             self._scan.cancel()
         self._scan = self._start_task(self._look_through)
         self._status.progressed()
-        self._status.ready = bool(partitions)
+        self._status.ready = True
         log.info("has partitions %s", ",".join(map(str, sorted(partitions))) or "none")
 
     async def _on_revoked(self, *_: object, **__: object) -> None:
