@@ -19,7 +19,7 @@ from mailwake_api.cursor import Place
 from mailwake_api.mails import OF_USER, SENT, TRACKED, Mail, chosen, moment, read_mails
 from mailwake_api.problems import Problem
 from mailwake_api.reading import Reader, Row, Value
-from mailwake_api.withheld import Denials
+from mailwake_api.withheld import Denials, Hiding
 
 MOST = 200
 MOST_WORDS = 8
@@ -137,7 +137,7 @@ async def page(
 
     async def read(*, sifted: bool) -> tuple[list[Row], list[Mail]]:
         hidden = {
-            purpose: await denials.mails_of_user(tenant, purpose)
+            purpose: await denials.hiding(tenant, purpose)
             for purpose, done in _wishes(asked).items()
             if done is False or (done and sifted)
         }
@@ -173,14 +173,14 @@ def _wishes(asked: MessagesQuery) -> dict[Purpose, bool | None]:
 def _rows(
     asked: MessagesQuery,
     after: Place | None,
-    hidden: Mapping[Purpose, tuple[str, Mapping[str, list[str]]]],
+    hidden: Mapping[Purpose, Hiding],
 ) -> tuple[Literal["sent", "tracked"], str, dict[str, Value]]:
     """The query for the rows of a page, with its parameters but tenant, user and limit, and which
     rows it gives: `SENT` or `TRACKED`, then the time that they are sorted by.
 
     To leave out what recipients deny takes longer than the page itself, and mostly that is nothing:
-    so mails that persons opened or clicked are found without it first. `hidden` are the subqueries
-    for what may not be told (`Denials.mails_of_user`), where it is to be left out.
+    so mails that persons opened or clicked are found without it first. `hidden` are the conditions
+    for what may not be told, where it is to be left out.
 
     What a person did is filtered in the tracks, which know nothing of recipients; the rest in the
     sends.
@@ -191,15 +191,15 @@ def _rows(
     values: dict[str, Value] = {}
     which = [OF_USER]
     for purpose, done in wishes.items():
-        out, named = hidden.get(purpose, ("", {}))
-        values |= named
-        did = f"(SELECT message_id FROM tracks FINAL WHERE {OF_USER} AND {purpose} > 0)"
+        out = hidden.get(purpose)
+        if out is not None:
+            values |= out.values
         if done is True:
             which.append(f"{purpose} > 0")
-            if out:
-                which.append(f"message_id NOT IN {out}")
+            if out is not None:
+                which.append(f"NOT {out.by_id}")
         elif done is False:
-            which.append(f"(message_id NOT IN {did} OR message_id IN {out})")
+            which.append(f"({_not_done(purpose, hidden[purpose], by_tracks=by_tracks)})")
     in_sends: list[str] = []
     if asked.tracked is not None:
         in_sends.append(("" if asked.tracked else "NOT ") + "(opens OR clicks)")
@@ -224,6 +224,14 @@ def _rows(
         f" ORDER BY {key} {way}, message_id {way} LIMIT %(limit)s",
         values,
     )
+
+
+def _not_done(purpose: Purpose, hidden: Hiding, *, by_tracks: bool) -> str:
+    """A condition of rows of tracks, or of sends: no person did it, as far as may be told."""
+    if by_tracks:
+        return f"{purpose} = 0 OR {hidden.by_id}"
+    did = f"(SELECT message_id FROM tracks FINAL WHERE {OF_USER} AND {purpose} > 0)"
+    return f"message_id NOT IN {did} OR {hidden.by_recipients}"
 
 
 def _both(wanted: bool | None) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mailwake.contracts import Purpose
 from mailwake.errors import UnavailableError
@@ -55,6 +55,20 @@ class Register(Protocol):
         """All recipients of a tenant who deny."""
 
 
+class Hiding(NamedTuple):
+    """Conditions that hold of a mail of which something may not be told.
+
+    Attributes:
+        by_id: of a row with a `message_id`.
+        by_recipients: of a row of `sends`, whose own recipients tell it; that reads no other table.
+        values: their parameters beside `tenant` and `user`.
+    """
+
+    by_id: str
+    by_recipients: str
+    values: Mapping[str, list[str]]
+
+
 class Denials:
     """Who denies now."""
 
@@ -77,18 +91,20 @@ class Denials:
             for message_id, some in recipients.items()
         }
 
-    async def mails_of_user(
-        self, tenant: str, purpose: Purpose
-    ) -> tuple[str, dict[str, list[str]]]:
-        """A subquery for the message_ids of all mails of the user of whose opens, or clicks,
-        nothing may be told, and its parameters beside `tenant` and `user`."""
+    async def hiding(self, tenant: str, purpose: Purpose) -> Hiding:
+        """How a query knows a mail of the user of whose opens, or clicks, nothing may be told."""
         register = await self._current()
         if register is not None:
             deniers = register.deniers(tenant, purpose)
             if len(deniers) <= _NAMED:
                 name = f"deny_{purpose}"
-                return _MAILS_TO.format(f"%({name})s"), {name: sorted(deniers)}
-        return mails_of_user(purpose), {}
+                return Hiding(
+                    f"message_id IN {_MAILS_TO.format(f'%({name})s')}",
+                    f"arrayExists(each -> each IN %({name})s, recipients)",
+                    {name: sorted(deniers)},
+                )
+        by_id = f"message_id IN {mails_of_user(purpose)}"
+        return Hiding(by_id, by_id, {})
 
     async def _denied(
         self, tenant: str, recipients: Sequence[str]

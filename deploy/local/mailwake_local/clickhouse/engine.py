@@ -27,6 +27,9 @@ from .protocol import Setting
 from .statements import BlockInsert
 
 _ERROR = re.compile(r"Code: (\d+)\. (.*)\Z", re.DOTALL)
+_ONE_SELECT = re.compile(r"\s*(?:SELECT|WITH)\b[^;]*\Z", re.IGNORECASE)
+"""What is one statement and changes no setting, without asking the engine, which takes a
+millisecond to say so."""
 _NOT_STREAMED = "Streaming query is not supported for query"
 _AT_ONCE = 2
 """Chunks that are fetched in one call: the second tells whether the first was all."""
@@ -146,6 +149,20 @@ class Session:
         Raises:
             EngineError: it is not one statement (62), or the engine refuses it.
         """
+        control = _ONE_SELECT.match(sql) is None and self._is_control(sql)
+        try:
+            return Result(self._connection.send_query(sql, "Native"), None)
+        except Exception as error:
+            if _NOT_STREAMED not in str(error):
+                raise EngineError.of(error) from None
+        output = self._query(sql)
+        if control:
+            self._lasting = self._changed()
+            self._mark()
+        return Result(None, Chunk(output.bytes(), output.rows_read()))
+
+    def _is_control(self, sql: str) -> bool:
+        """Whether a statement may change the session."""
         try:
             kind = self._connection._conn.classify_query(sql)
         except Exception as error:
@@ -153,16 +170,7 @@ class Session:
         if kind["statement_count"] != 1:
             what = "Multi-statements are not allowed" if kind["statement_count"] else "Empty query"
             raise EngineError(_SYNTAX_ERROR, f"DB::Exception: Syntax error: {what} (SYNTAX_ERROR)")
-        try:
-            return Result(self._connection.send_query(sql, "Native"), None)
-        except Exception as error:
-            if _NOT_STREAMED not in str(error):
-                raise EngineError.of(error) from None
-        output = self._query(sql)
-        if kind["query_class"].name == "CONTROL":
-            self._lasting = self._changed()
-            self._mark()
-        return Result(None, Chunk(output.bytes(), output.rows_read()))
+        return bool(kind["query_class"].name == "CONTROL")
 
     def insert(self, insert: BlockInsert, file: Path) -> None:
         """Insert the blocks of a file, all of them or (below a million rows) none.
