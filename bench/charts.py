@@ -115,6 +115,7 @@ def charts(records: Mapping[str, Record | None]) -> dict[str, str]:
             [
                 Bar(row["stage"].removeprefix("scaling: "), row["figure"], f"{row['figure']:,.0f}")
                 for row in scaling
+                if row["unit"] == "hits/s"
             ],
         ),
         "mailbox": (

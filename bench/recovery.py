@@ -30,6 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from aiokafka import AIOKafkaProducer
 
 from bench.core import Core
@@ -196,6 +197,12 @@ class Worker:
         """How often its process has carried something through to the commit."""
         told = CARRIED.search(self._ask("metrics") or b"")
         return float(told[1]) if told else 0.0
+
+    def cpu_s(self) -> float:
+        """How many seconds of a processor its process has taken."""
+        assert self._process is not None
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def kill(self) -> None:
         """kill -9."""

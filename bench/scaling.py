@@ -4,7 +4,9 @@
 process, and read hits a hundred in a record; here all are ready before the hits are published, each
 record already made. Every figure is beside the first of its kind: one worker on one partition, and
 one time the state (TRACKS=20000). More than one worker is no faster than the machine has cores for:
-Kafka takes one of them in part, and this process sends.
+Kafka takes one of them in part. So what counts beside it is how many hits a worker carries through
+with a second of its processor: on cores of their own, so many workers take so many times that. Of
+two or more each keeps copies of another's tracks.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.enricher import DAY, IN_RECORD, START, made_hit, made_send
 from bench.recovery import Worker
@@ -39,6 +42,7 @@ SHARED = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4))
 """Partitions, and workers that share them."""
 TIMES = (1, 10, 100)
 """Times `TRACKS`, on two partitions with one worker."""
+OF_A_CORE = "hits/s of a core"
 WARM = 0.2
 POLL_S = 0.1
 DEADLINE_S = 1_800.0
@@ -56,29 +60,44 @@ def measure() -> list[Row]:
         }
         state = {times: rate(kafka.bootstrap, folder, 2, 1, times * TRACKS) for times in TIMES}
     cores = os.cpu_count()
-    return [
-        Row(
-            stage=f"scaling: partitions {partitions}, workers {workers}",
-            figure=figure,
-            beside=shared[SHARED[0]],
-            unit="hits/s",
-            beside_what=f"one worker on one partition; {cores} cores for all, Kafka too",
+    rows: list[Row] = []
+    for which, (unit, beside_what) in enumerate(
+        (
+            ("hits/s", f"one worker on one partition; {cores} cores for all, Kafka too"),
+            (OF_A_CORE, "one worker on one partition"),
         )
-        for (partitions, workers), figure in shared.items()
-    ] + [
+    ):
+        rows += [
+            Row(
+                stage=f"scaling: partitions {partitions}, workers {workers}",
+                figure=found[which],
+                beside=shared[SHARED[0]][which],
+                unit=unit,
+                beside_what=beside_what,
+            )
+            for (partitions, workers), found in shared.items()
+        ]
+    return rows + [
         Row(
             stage=f"scaling: {times * TRACKS:,} tracks",
-            figure=figure,
-            beside=state[TIMES[0]],
+            figure=found.all,
+            beside=state[TIMES[0]].all,
             unit="hits/s",
             beside_what=f"{TRACKS:,} tracks; two partitions, one worker",
         )
-        for times, figure in state.items()
+        for times, found in state.items()
     ]
 
 
-def rate(bootstrap: str, folder: Path, partitions: int, workers: int, tracks: int) -> float:
-    """Hits a second of so many workers that share so many partitions and know so many mails."""
+class Rate(NamedTuple):
+    """Hits a second: of all workers, and of a core that does nothing but a worker's work."""
+
+    all: float
+    of_a_core: float
+
+
+def rate(bootstrap: str, folder: Path, partitions: int, workers: int, tracks: int) -> Rate:
+    """What so many workers carry that share so many partitions and know so many mails."""
     name = f"p{partitions}w{workers}t{tracks}"
     settings = read_settings(
         {},
@@ -105,9 +124,12 @@ def rate(bootstrap: str, folder: Path, partitions: int, workers: int, tracks: in
         for worker in sharing:
             worker.start()
         reached(sharing, sends)
-        figure = asyncio.run(carry(settings, mails, sharing))
-        say(f"{partitions} partitions, {workers} workers, {tracks:,} tracks: {figure:,.0f} hits/s")
-        return figure
+        found = asyncio.run(carry(settings, mails, sharing))
+        say(
+            f"{partitions} partitions, {workers} workers, {tracks:,} tracks: {found.all:,.0f}"
+            f" hits/s, {found.of_a_core:,.0f} {OF_A_CORE}"
+        )
+        return found
     finally:
         for worker in sharing:
             worker.kill()
@@ -129,7 +151,7 @@ async def publish_sends(settings: Settings, mails: Sequence[str]) -> int:
     return count
 
 
-async def carry(settings: Settings, mails: Sequence[str], workers: Sequence[Worker]) -> float:
+async def carry(settings: Settings, mails: Sequence[str], workers: Sequence[Worker]) -> Rate:
     """Publishes the hits; how many a second the workers carry through, once they have begun."""
     dice, stream = random.Random(1), HitStream(START)
     by_partition = shared_out(settings, mails)
@@ -152,10 +174,18 @@ async def carry(settings: Settings, mails: Sequence[str], workers: Sequence[Work
             await producer.send(settings.topic("hits"), value, partition=partition)
         await producer.flush()
         began, first = await asyncio.to_thread(reached, workers, before + WARM * len(records))
+        taken = -cpu_s(workers)
         ended, last = await asyncio.to_thread(reached, workers, before + len(records))
+        taken += cpu_s(workers)
     finally:
         await producer.stop()
-    return (last - first) * IN_RECORD / (ended - began)
+    hits = (last - first) * IN_RECORD
+    return Rate(hits / (ended - began), hits / taken)
+
+
+def cpu_s(workers: Sequence[Worker]) -> float:
+    """Seconds of a processor that the workers have taken, all together."""
+    return sum(worker.cpu_s() for worker in workers)
 
 
 def shared_out(settings: Settings, mails: Sequence[str]) -> dict[int, list[str]]:

@@ -9,6 +9,7 @@ import faust
 from faust.types import TopicT
 
 from mailwake.settings import Settings
+from mailwake_enricher.recovery import Tables
 from mailwake_enricher.table import Tracks
 from mailwake_enricher.transport import credentials, set_transport
 
@@ -25,6 +26,7 @@ def make_app(settings: Settings) -> faust.App:
         datadir=settings.state,
         store="rocksdb://",
         Table=Tracks,
+        TableManager=Tables,
         processing_guarantee="at_least_once",
         web_enabled=False,
         canonical_url=f"http://enricher-{settings.worker}",
@@ -65,8 +67,6 @@ def make_table(app: faust.App, settings: Settings) -> Tracks:
         key_type=bytes,
         value_type=bytes,
         changelog_topic=changelog,
-        recovery_buffer_size=10_000,
-        standby_buffer_size=1_000,
         options={
             "driver": "rocksdict",
             "block_cache_size": 64 * 1024 * 1024,

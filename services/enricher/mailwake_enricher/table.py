@@ -1,4 +1,4 @@
-"""The `tracks` table: Faust's table and recovery, our own reads and writes.
+"""The `tracks` table: Faust's table, our own reads and writes.
 
 Faust writes a table entry at once, to the partition of the event being iterated, and its changelog
 line one by one (140 µs each). Here the flusher writes rows, many at a time, to the partition they
