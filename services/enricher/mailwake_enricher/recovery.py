@@ -4,7 +4,7 @@ Faust hands each record of a changelog through its stream machinery by itself: a
 the queue, another for the flow, and all partitions counted anew whether they are complete. That
 costs more than half of what it takes to judge the hit that changed the track, and each track is
 read so by the worker that keeps the other copy of it. Here what one fetch brings of a partition is
-one write (docs/decisions/0024-recovery.md). What is recovered, from where, and when the streams go
+one write (docs/decisions/0025-recovery.md). What is recovered, from where, and when the streams go
 on, is Faust's.
 """
 
