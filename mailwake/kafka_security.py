@@ -20,6 +20,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from mailwake import kafka_connection  # noqa: F401 (it is in place from here on)
 from mailwake.errors import ConfigError, DeniedError, UnavailableError
 from mailwake.secretfile import read_secret
 from mailwake.settings import Settings
