@@ -6,7 +6,8 @@ Names, addresses and subjects come from the displays, for the sender alone; with
 never kept) the mail is told without them.
 
 What a query costs ClickHouse is mostly that it is one, whatever it reads (decision 6), so a page
-asks each table once: what it has read already goes into `read_mails`.
+asks each table once, and all that it still has to know at once: what it has read already goes into
+`read_mails`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from mailwake.contracts import NOBODY, PERSON, Count, Id, Millis, Mode, Percent, Purpose
@@ -45,6 +47,7 @@ TRACKED = (
 )
 """Those of `tracks`."""
 
+_ROW = msgspec.json.Decoder(tuple[Any, ...])
 _NOTHING = (0, 0, None, None, 0, 0, None, None, 0, 0, 0, 0, 0)
 """`TRACKED` without the message_id, of a mail to which nothing has happened."""
 
@@ -199,22 +202,43 @@ async def read_known(
     `read_mails`. Raises Problem.
     """
     end = ", links" if links else ""
-
-    async def rows(columns: str, table: str, read: Sequence[Row] | None = None) -> dict[str, Row]:
-        if read is None:
-            sql = f"SELECT {columns} FROM {table} FINAL WHERE {_OF_MAILS}"
-            read = await reader.rows(sql, **of)
-        return {row[0]: row for row in read}
-
-    async def of_sends() -> tuple[dict[str, Row], Mapping[str, frozenset[Purpose]]]:
-        found = await rows(SENT + end, "sends", sent)
-        recipients = {message_id: row[6] for message_id, row in found.items()}
-        return found, await denials.withheld(of["tenant"], recipients)
-
-    (found, hidden), shown, counted = await asyncio.gather(
-        of_sends(), rows(SHOWN + end, "displays"), rows(TRACKED, "tracks", tracked)
+    read = {"sends": sent, "tracks": tracked}
+    known = {name: {row[0]: row for row in rows} for name, rows in read.items() if rows is not None}
+    columns = {"sends": SENT + end, "displays": SHOWN + end, "tracks": TRACKED}
+    missing = _rows_of(
+        reader, of, {name: some for name, some in columns.items() if name not in known}
     )
-    return Known(found, shown, counted, hidden)
+
+    async def hidden() -> Mapping[str, frozenset[Purpose]]:
+        return await denials.withheld(
+            of["tenant"], {each: row[6] for each, row in known["sends"].items()}
+        )
+
+    if sent is None:  # to whom they went is to be read first
+        known |= await missing
+        out = await hidden()
+    else:
+        out, rest = await asyncio.gather(hidden(), missing)
+        known |= rest
+    return Known(known["sends"], known["displays"], known["tracks"], out)
+
+
+async def _rows_of(
+    reader: Reader, of: Values, columns: Mapping[str, str]
+) -> dict[str, dict[str, Row]]:
+    """Rows of several tables (their columns, the message_id first), in one query: to run one more
+    costs more than to read a row (docs/decisions/0006-clickhouse-tables.md). They come as JSON, for
+    their columns are not alike."""
+    sql = " UNION ALL ".join(
+        f"SELECT '{name}', formatRowNoNewline('JSONCompactEachRow', {some}) FROM {name} FINAL"
+        f" WHERE {_OF_MAILS}"
+        for name, some in columns.items()
+    )
+    found: dict[str, dict[str, Row]] = {name: {} for name in columns}
+    for name, text in await reader.rows(sql, **of):
+        row = _ROW.decode(text)
+        found[name][row[0]] = row
+    return found
 
 
 def mail_of(known: Known, message_id: str, most_named: int = NAMED) -> Mail:

@@ -32,7 +32,10 @@ QUERY_S = 10
 DEADLINE_S = 15.0
 """Whoever asks is answered within so long, also while ClickHouse is reached and says nothing."""
 MOST_ROWS = 50_000
-_SETTINGS = f" SETTINGS max_execution_time = {QUERY_S}, max_result_rows = {MOST_ROWS + 1}"
+_SETTINGS = (
+    f" SETTINGS max_execution_time = {QUERY_S}, max_result_rows = {MOST_ROWS + 1},"
+    " output_format_json_quote_64bit_integers = 0"
+)
 
 _NOT_MIGRATED = frozenset({16, 46, 47, 60, 81})
 """No such column, function, identifier, table, database."""
