@@ -140,3 +140,20 @@ def test_the_figures_are_those_that_were_measured() -> None:
         assert figure <= value * 4 / 3, name
         if not name.endswith("_s"):
             assert figure >= value * 2 / 3, name
+
+
+def test_so_many_workers_carry_what_they_are_planned_for() -> None:
+    """As measured with 1, 2 and 4 partitions: all together where each had a core, and of a core."""
+    rows = json.loads((RESULTS / "scaling.json").read_text("utf-8"))["content"]
+    found = {
+        (int(match[1]), int(match[2]), row["unit"]): row["figure"]
+        for row in rows
+        if (match := re.fullmatch(r"scaling: partitions (\d+), workers (\d+)", row["stage"]))
+    }
+    assert {partitions for partitions, _, _ in found} == {1, 2, 4}
+    for (_, workers, unit), figure in found.items():
+        planned = Assumptions().used * found[1, 1, unit]
+        if unit == "hits/s of a core":
+            assert figure >= planned
+        elif workers <= 2:  # as many as the machine had cores
+            assert figure >= workers * planned
