@@ -19,7 +19,8 @@ demo: .venv/ready ## on the running system: send a mail, open it, click it, show
 	@$(BIN)/mailwake demo
 
 test: .venv/ready tools lint unit k8s-check ## run all checks and tests
-	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/faults
+	$(BIN)/pytest -n 2 --dist loadfile -m "not alone" tests/integration tests/faults
+	$(BIN)/pytest -m alone tests/integration tests/faults
 	$(BIN)/pytest --secured tests/e2e
 
 unit: .venv/ready ## run the tests that touch no network

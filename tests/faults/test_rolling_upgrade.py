@@ -50,6 +50,7 @@ def first_for(kind: str, fleet: Fleet, bell: Listener) -> list[Member]:
     return sorted(fleet.of(kind), key=elsewhere)
 
 
+@pytest.mark.alone  # no call may fail, and a service waits for Kafka for some seconds at most
 @pytest.mark.timeout(900)  # sixteen processes, and ten of them once more: minutes of processor time
 @pytest.mark.fault(37)
 async def test_an_upgrade_under_load_and_back(
