@@ -72,7 +72,7 @@ async def test_three_times_the_load_is_answered_and_accounted_for(
                 )
                 for _ in range(READERS)
             ]
-            memory = []
+            memory: list[int] = []
             assert local.pid is not None
             os.kill(local.pid, signal.SIGSTOP)
             while len(memory) < seconds or not edge.metric("mailwake_edge_not_kept_total"):
@@ -83,6 +83,9 @@ async def test_three_times_the_load_is_answered_and_accounted_for(
             for _ in range(seconds):
                 await asyncio.sleep(1)
                 memory.append(edge.memory())
+            for reader in readers:
+                assert reader.stdin is not None
+                reader.stdin.close()
             answered = 0
             for reader in readers:
                 told, _ = await asyncio.wait_for(reader.communicate(), 60)
