@@ -2,10 +2,10 @@
 
 Faust hands each record of a changelog through its stream machinery by itself: a task to wait for
 the queue, another for the flow, and all partitions counted anew whether they are complete. That
-costs more than half of what it takes to judge the hit that changed the track, and each track is
-read so by the worker that keeps the other copy of it. Here what one fetch brings of a partition is
-one write (docs/decisions/0025-recovery.md). What is recovered, from where, and when the streams go
-on, is Faust's.
+costs a third to two thirds of what it takes to judge the hit that changed the track, and each track
+is read so by the worker that keeps the other copy of it. Here what one fetch brings of a partition
+is one write (docs/decisions/0025-recovery.md). What is recovered, from where, and when the streams
+go on, is Faust's.
 """
 
 from __future__ import annotations
@@ -59,8 +59,6 @@ class Recovery(recovery.Recovery):
             if self.in_recovery and not self.need_recovery():
                 self._set_recovery_ended()
                 self.signal_recovery_end.set()
-            if not self.in_recovery and not self.standby_remaining_total():
-                self.tables.on_standbys_ready()
             await self.sleep(_LOOK_S)
 
     def _set_recovery_started(self) -> None:
