@@ -70,6 +70,7 @@ TARGETS = (
             "tests/unit/enricher/test_seen.py",
             "tests/unit/enricher/test_removals.py",
             "tests/unit/enricher/test_decide.py",
+            "tests/unit/enricher/test_how_long.py",
         ),
     ),
     Target(
