@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +24,7 @@ from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
 from tests.edges import asking, edge_settings
 from tests.enriching import stored
-from tests.running import Service, running, wait_until
+from tests.running import Service, running, standing_still, wait_until
 from tests.topics import lag, read_all
 from tests.unit.enricher.values import send
 
@@ -79,11 +77,9 @@ async def test_no_full_address_is_kept_anywhere(
         migrate(settings.clickhouse_url)
         mail = send(message_id=new_message_id(), sent_at=now_ms() - 60_000)
         with running(*(service(name, settings, tmp_path) for name in SERVICES)):
-            assert local.pid is not None
-            os.kill(local.pid, signal.SIGSTOP)
-            await visit(settings, keyring, mail.tenant, mail.message_id)
-            places += files(tmp_path / "edge.state")
-            os.kill(local.pid, signal.SIGCONT)
+            with standing_still(local.pid):
+                await visit(settings, keyring, mail.tenant, mail.message_id)
+                places += files(tmp_path / "edge.state")
             producer = await start_producer(settings, client_id="test")
             await publish(producer, settings, [mail])
             await producer.stop()
@@ -112,8 +108,6 @@ async def test_no_full_address_is_kept_anywhere(
         places += [("tracks", row) for row in tracks.values()]
         places += [(name, (tmp_path / name).read_bytes()) for name in LOGS]
     finally:
-        if local.pid is not None:
-            os.kill(local.pid, signal.SIGCONT)
         local.stop()
     shown = {place for place, held in places if ADDRESSES["203.0.113.77"].encode() in held}
     assert {"topic hits", "topic events", "table hits", "table events", "tracks"} <= shown

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,19 @@ from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
 from tests.edges import edge_settings
 from tests.load import Load, found
-from tests.running import Service, wait_until
+from tests.running import Service, standing_still, wait_until
+
+
+@contextlib.asynccontextmanager
+async def away(kafka: LocalKafka, how: str) -> AsyncIterator[None]:
+    """Inside, it refuses connections, or hangs."""
+    if how == "refuses":
+        await asyncio.to_thread(kafka.stop)
+        yield
+        await asyncio.to_thread(kafka.start)
+    else:
+        with standing_still(kafka.pid):
+            yield
 
 
 @pytest.mark.parametrize(
@@ -41,20 +52,12 @@ async def test_readers_are_answered_and_their_hits_come_later(
             async with load.running():
                 await load.go_on(1000)
                 before = load.answered.total()
-                if how == "refuses":
-                    await asyncio.to_thread(local.stop)
-                else:
-                    assert local.pid is not None
-                    os.kill(local.pid, signal.SIGSTOP)
-                load.seconds.clear()
-                await asyncio.sleep(away_s)
-                meanwhile = load.answered.total() - before
-                p99 = load.p99_ms()
-                assert edge.ask("/ready"), "it takes requests"
-                if how == "refuses":
-                    await asyncio.to_thread(local.start)
-                else:
-                    os.kill(local.pid or 0, signal.SIGCONT)
+                async with away(local, how):
+                    load.seconds.clear()
+                    await asyncio.sleep(away_s)
+                    meanwhile = load.answered.total() - before
+                    p99 = load.p99_ms()
+                    assert edge.ask("/ready"), "it takes requests"
                 await load.go_on(1000)
             hits = await found(settings, load)
             await asyncio.to_thread(
@@ -65,8 +68,6 @@ async def test_readers_are_answered_and_their_hits_come_later(
             assert edge.metric("mailwake_edge_not_kept_total") == 0
             assert await asyncio.to_thread(edge.stop) == 0
     finally:
-        if local.pid is not None:
-            os.kill(local.pid, signal.SIGCONT)
         local.stop()
     fate = load.fate(hits)
     tally(

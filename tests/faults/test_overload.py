@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from mailwake.topics_apply import apply_topics
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
 from tests.edges import all_hits, edge_settings, pixel
-from tests.running import Service, wait_until
+from tests.running import Service, standing_still, wait_until
 
 READERS = 3
 """Processes that ask without a pause, 16 connections each: together they ask for several times what
@@ -73,13 +71,11 @@ async def test_three_times_the_load_is_answered_and_accounted_for(
                 for _ in range(READERS)
             ]
             memory: list[int] = []
-            assert local.pid is not None
-            os.kill(local.pid, signal.SIGSTOP)
-            while len(memory) < seconds or not edge.metric("mailwake_edge_not_kept_total"):
-                assert len(memory) < 120, "there was no more than it can take"
-                await asyncio.sleep(1)
-                memory.append(edge.memory())
-            os.kill(local.pid, signal.SIGCONT)
+            with standing_still(local.pid):
+                while len(memory) < seconds or not edge.metric("mailwake_edge_not_kept_total"):
+                    assert len(memory) < 120, "there was no more than it can take"
+                    await asyncio.sleep(1)
+                    memory.append(edge.memory())
             for _ in range(seconds):
                 await asyncio.sleep(1)
                 memory.append(edge.memory())
@@ -103,8 +99,6 @@ async def test_three_times_the_load_is_answered_and_accounted_for(
             assert await asyncio.to_thread(edge.stop) == 0
         in_kafka = len(await all_hits(settings))
     finally:
-        if local.pid is not None:
-            os.kill(local.pid, signal.SIGCONT)
         local.stop()
     grown = (max(memory) - memory[0]) // 1024
     tally(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from mailwake.keyring import Keyring
 from mailwake.topics_apply import apply_topics
 from tests.edges import edge_settings
 from tests.load import Load, found
-from tests.running import Service
+from tests.running import Service, standing_still
 
 
 @pytest.mark.fault(38)
@@ -32,9 +30,8 @@ async def test_an_edge_that_stands_still_answers_all_that_asked_meanwhile(
         async with load.running():
             for seconds in still:
                 await load.go_on(500)
-                os.kill(edge.process.pid, signal.SIGSTOP)
-                await asyncio.sleep(seconds)
-                os.kill(edge.process.pid, signal.SIGCONT)
+                with standing_still(edge.process.pid):
+                    await asyncio.sleep(seconds)
             await load.go_on(500)
         hits = await found(settings, load)
     fate = load.fate(hits)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
 from tests.following import put, until
 from tests.installation import own_settings
+from tests.running import standing_still
 
 TOPIC = "preferences"
 
@@ -216,18 +215,14 @@ async def test_a_kafka_that_stands_still(own: LocalKafka) -> None:
     settings = own_settings(own.bootstrap)
     await make(settings)
     await put(settings, TOPIC, [record("anna", 1)])
-    assert own.pid is not None
     async with followed(settings) as follower:
         await follower.current()
-        os.kill(own.pid, signal.SIGSTOP)
-        try:
+        with standing_still(own.pid):
             began = time.monotonic()
             with pytest.raises(UnavailableError):
                 await follower.current(0.5)
             assert time.monotonic() - began < 2
             assert follower.stands == {key("anna"): 1}
-        finally:
-            os.kill(own.pid, signal.SIGCONT)
         await put(settings, TOPIC, [record("anna", 2)])
         await follower.current(20)
         assert follower.stands == {key("anna"): 2}
@@ -236,14 +231,10 @@ async def test_a_kafka_that_stands_still(own: LocalKafka) -> None:
 async def test_stopping_does_not_wait_for_a_kafka_that_stands_still(own: LocalKafka) -> None:
     await asyncio.to_thread(own.start)
     settings = own_settings(own.bootstrap)
-    assert own.pid is not None
-    os.kill(own.pid, signal.SIGSTOP)
-    try:
+    with standing_still(own.pid):
         follower = Followed(settings)
         follower.start()
         await asyncio.sleep(1)
         began = time.monotonic()
         await follower.stop()
         assert time.monotonic() - began < 10
-    finally:
-        os.kill(own.pid, signal.SIGCONT)

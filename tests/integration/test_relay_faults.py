@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
-import signal
 import smtplib
 import threading
 import time
@@ -20,7 +18,7 @@ import pytest
 from mailwake_local.kafka import LocalKafka
 from mailwake_local.ports import free_port
 from tests.relaying import SENDER, Relay, mail
-from tests.running import wait_until
+from tests.running import standing_still, wait_until
 from tests.smtp_host import Fault, SmtpHost, Step
 
 ANNA, OTTO = "anna@example.org", "otto@example.org"
@@ -237,16 +235,14 @@ async def test_kafka_stops_answering_and_comes_back(tmp_path: Path, choice: str)
         with relay.service:
             relay.wait_tracks()
             await relay.asend(mail(7))
-            assert kafka.pid is not None
-            os.kill(kafka.pid, signal.SIGSTOP)
-            for number in (8, 9):
-                if choice == "refuse":
-                    with pytest.raises(smtplib.SMTPDataError) as caught:
+            with standing_still(kafka.pid):
+                for number in (8, 9):
+                    if choice == "refuse":
+                        with pytest.raises(smtplib.SMTPDataError) as caught:
+                            await relay.asend(mail(number))
+                        assert caught.value.smtp_code == 451
+                    else:
                         await relay.asend(mail(number))
-                    assert caught.value.smtp_code == 451
-                else:
-                    await relay.asend(mail(number))
-            os.kill(kafka.pid, signal.SIGCONT)
             relay.wait_tracks()
             await relay.asend(mail(8))
             bodies = [taken.message for taken in host.taken]
