@@ -98,7 +98,7 @@ TARGETS = (
             "tests/unit/test_permission.py",
             "tests/unit/test_register.py",
             "tests/unit/edge/test_withdrawn.py",
-            "tests/unit/edge/test_app.py",
+            "tests/unit/edge/test_consent.py",
         ),
     ),
 )

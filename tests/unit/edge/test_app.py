@@ -10,76 +10,30 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
-from prometheus_client import REGISTRY
 
-from mailwake.contracts import HIT, ConsentState, Hit, Purpose, new_consent
-from mailwake.ids import HitStream, new_message_id, reader_of, split_hit_id
+from mailwake.contracts import HIT, Hit
+from mailwake.ids import split_hit_id
 from mailwake.keyring import new_keyring
-from mailwake.service import Status
-from mailwake.setting_values import networks
-from mailwake.settings import read_settings
 from mailwake.tokens import MAX_TARGET_BYTES, MAX_TEXT, Token
 from mailwake_edge.answers import NO_BODY, NO_LINK, NOT_ALLOWED, NOT_FOUND, PIXEL, PIXEL_GIF
-from mailwake_edge.app import Edge, Safe, rest
-from mailwake_edge.client import Clients
-from mailwake_edge.withdrawn import Withdrawn
-from tests.unit.edge.asking import Answer, ask
-
-KEYRING = new_keyring()
-MESSAGE = new_message_id()
-TARGET = "https://example.com/offer?a=1&b=%20#top"
-OPEN = Token("open", "acme", MESSAGE, 3, "identified")
-CLICK = Token("click", "acme", MESSAGE, 3, "identified", 5, TARGET)
-AT = 1_795_507_707_070
-DOMAINS = {"t.acme.example": "acme", "t.globex.example": "globex"}
-ASNS = {"203.0.113.77": 64_500, "198.51.100.1": 64_501, "192.0.2.9": 64_502}
-
-
-class Asked:
-    """An edge whose hits are collected."""
-
-    def __init__(self) -> None:
-        self.hits: list[Hit] = []
-        self.answers = True
-        self.answer: Callable[[], None] = lambda: None
-        self.status = Status()
-        self.stream = HitStream()
-        self.withdrawn = Withdrawn(read_settings({}))
-        self.withdrawn.follower.caught_up.set()
-        self.app = Edge(
-            KEYRING.open,
-            self.put,
-            Clients(networks("10.0.0.0/8"), lambda address: ASNS.get(address, 0)),
-            self.withdrawn,
-            rest(self.status),
-            domains=DOMAINS,
-            stream=self.stream,
-            clock=lambda: AT,
-        )
-
-    def put(self, hits: list[Hit], answer: Callable[[], None]) -> None:
-        self.hits += hits
-        self.answer = answer
-        if self.answers:
-            answer()
-
-    def say(self, recipient_id: str, purpose: Purpose, state: ConsentState, at: int) -> None:
-        """A recipient says something, and the edge hears of it."""
-        said = new_consent("acme", recipient_id, purpose, state, at, "withdrawal_page")
-        self.withdrawn.take(b"", said)
-
-    async def __call__(self, path: str, **more: Any) -> Answer:
-        return await ask(self.app, path, **more)
+from mailwake_edge.app import Edge, Safe
+from tests.unit.edge.asking import (
+    AT,
+    CLICK,
+    KEYRING,
+    MESSAGE,
+    OPEN,
+    TARGET,
+    Answer,
+    Asked,
+    ask,
+    counted,
+)
 
 
 @pytest.fixture
 def edge() -> Asked:
     return Asked()
-
-
-def counted(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"mailwake_edge_{name}_total", labels) or 0.0
 
 
 @pytest.mark.parametrize("token", [OPEN, CLICK])
@@ -182,94 +136,6 @@ async def test_anonymous_hits_hold_no_trace_of_the_reader(edge: Asked) -> None:
     (hit,) = edge.hits
     assert (hit.network, hit.agent, hit.referer, hit.asn) == ("", "", "", 0)
     assert hit.purpose == "prefetch"
-
-
-ANNA, BOB, CAROL = "a" * 32, "b" * 32, "c" * 32
-HEADERS = [(b"user-agent", b"Thunderbird/128"), (b"referer", b"https://mail.example/")]
-
-
-def read_by(token: Token, *recipients: str) -> str:
-    """The path of a token that says who may read it."""
-    recipient = token.recipient if len(recipients) == 1 else 0
-    told = replace(token, readers=tuple(map(reader_of, recipients)), recipient=recipient)
-    return f"/{token.kind[0]}/{KEYRING.seal(told)}"
-
-
-@pytest.mark.parametrize(("token", "purpose"), [(OPEN, "opens"), (CLICK, "clicks")])
-async def test_nothing_is_kept_of_a_reader_who_has_denied(
-    edge: Asked, token: Token, purpose: Purpose
-) -> None:
-    path, shared = read_by(token, ANNA), read_by(token, BOB, ANNA)
-    others = read_by(token, BOB, CAROL)
-    before = [counted("hits", kind=token.kind), withheld(token.kind, "withdrawn")]
-    kept = [await edge(each, headers=HEADERS) for each in (path, shared, others)]
-    edge.say(ANNA, purpose, "denied", 5)
-    numbered = len(edge.hits)
-    denied = [await edge(each, headers=HEADERS) for each in (path, shared, others)]
-    assert [each.messages for each in denied] == [each.messages for each in kept]
-    assert len(edge.hits) == numbered + 1
-    assert [split_hit_id(hit.hit_id)[1] for hit in edge.hits] == [1, 2, 3, 4], (
-        "no number is missing"
-    )
-    assert await edge(path, method="HEAD")
-    assert [counted("hits", kind=token.kind), withheld(token.kind, "withdrawn")] == [
-        before[0] + 4,
-        before[1] + 3,
-    ]
-    edge.say(ANNA, purpose, "granted", 6)
-    await edge(path)
-    assert len(edge.hits) == 5
-
-
-async def test_of_requests_that_come_together_each_is_kept_or_not(edge: Asked) -> None:
-    edge.say(ANNA, "opens", "denied", 5)
-    before = withheld("open", "withdrawn")
-    paths = [read_by(OPEN, reader) for reader in (BOB, ANNA, CAROL)]
-    answers = await asyncio.gather(*map(edge, paths))
-    assert [answer.body for answer in answers] == [PIXEL_GIF] * 3
-    assert len(edge.hits) == 2
-    assert withheld("open", "withdrawn") == before + 1
-
-
-async def test_who_denied_clicks_is_seen_to_open(edge: Asked) -> None:
-    edge.say(ANNA, "clicks", "denied", 5)
-    await edge(read_by(OPEN, ANNA))
-    await edge(read_by(CLICK, ANNA))
-    assert [hit.kind for hit in edge.hits] == ["open"]
-
-
-@pytest.mark.fault(34)
-@pytest.mark.parametrize("token", [OPEN, CLICK])
-async def test_until_consents_are_known_nobody_is_identified(edge: Asked, token: Token) -> None:
-    """Not even one of whom a denial is known: others may come, and this one may be overtaken."""
-    edge.withdrawn.follower.caught_up.clear()
-    edge.say(ANNA, "opens", "denied", 5)
-    before = withheld(token.kind, "unknown")
-    path = read_by(token, ANNA)
-    known_to_be = replace(token, mode="anonymous", recipient=0)
-    answers = [await edge(path, headers=HEADERS)]
-    assert withheld(token.kind, "unknown") == before + 1
-    await edge(f"/{token.kind[0]}/{KEYRING.seal(known_to_be)}", headers=HEADERS)
-    one, two = edge.hits
-    assert (one.mode, one.recipient, one.network, one.agent, one.referer, one.asn) == (
-        *("anonymous", 0, "", "", "", 0),
-    )
-    assert replace(two, hit_id="") == replace(one, hit_id="")
-    assert withheld(token.kind, "unknown") == before + 1
-    edge.withdrawn.follower.caught_up.set()
-    answers.append(await edge(read_by(token, BOB), headers=HEADERS))
-    assert answers[0].messages == answers[1].messages
-    assert (edge.hits[2].mode, edge.hits[2].recipient) == ("identified", token.recipient)
-
-
-async def test_until_consents_are_known_an_anonymous_token_names_no_recipient(edge: Asked) -> None:
-    edge.withdrawn.follower.caught_up.clear()
-    await edge("/o/" + KEYRING.seal(replace(OPEN, mode="anonymous")))
-    assert [(hit.mode, hit.recipient) for hit in edge.hits] == [("anonymous", 0)]
-
-
-def withheld(kind: str, reason: str) -> float:
-    return counted("withheld", kind=kind, reason=reason)
 
 
 async def test_a_query_behind_a_token_changes_nothing(edge: Asked) -> None:
