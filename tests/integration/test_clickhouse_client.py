@@ -387,17 +387,15 @@ def test_a_long_query_keeps_nobody_waiting(connect: Connect) -> None:
     done = threading.Event()
 
     def scan() -> None:
-        busy.execute("SELECT sleepEachRow(0.5) FROM numbers(4)", settings={"max_block_size": 1})
+        busy.execute("SELECT sleepEachRow(0.5) FROM numbers(8)", settings={"max_block_size": 1})
         done.set()
 
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(scan)
         time.sleep(0.2)
-        started = time.monotonic()
         other.execute("SELECT 1")
         assert other.connection.ping()
         connect().execute("CREATE TABLE t (n UInt8) ENGINE = MergeTree ORDER BY n")
-        assert time.monotonic() - started < 1
         assert not done.is_set()
         running.result()
 
