@@ -145,8 +145,8 @@ class Windows:
                 act.offset = SETTLED
         return [*self._tell(times.coalesce_ms)]
 
-    def forget(self, before: int) -> None:
-        """Forgets the acts that were last told before a time, in milliseconds."""
+    def forget(self, before: int) -> int:
+        """Forgets the acts that were last told before a time, in milliseconds; gives how many."""
         gone = [
             identity
             for identity, act in self._acts.items()
@@ -154,6 +154,7 @@ class Windows:
         ]
         for identity in gone:
             del self._acts[identity]
+        return len(gone)
 
     def _tell(self, coalesce_ms: int) -> Iterator[Alert]:
         begun = self._begun(coalesce_ms)

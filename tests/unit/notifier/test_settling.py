@@ -330,6 +330,18 @@ def test_memory_is_bounded_by_time_and_by_number() -> None:
     assert not partition._held
 
 
+def test_a_mail_that_is_opened_often_takes_the_room_of_several() -> None:
+    told = Told()
+    told.partition = Partition(Wish(), TIMES, 0, most=100)
+    for number in range(100):
+        opens = [event(number * 4 + each, message_id=f"{number:032x}") for each in range(4)]
+        told.take(number * 10, *opens)
+    told.settle()
+    told.take(1000, event(1000, message_id="f" * 32, **CERTAIN))
+    assert sum(map(len, told.partition._known.values())) <= 100
+    assert told.partition.let_go == 100 - len(told.partition._known) + 1
+
+
 def test_a_window_that_is_open_is_not_forgotten() -> None:
     told = Told()
     told.partition = Partition(Wish(), TIMES, 0, most=1)
