@@ -60,11 +60,11 @@ class Partition:
         unsure_until: int = 0,
         most: int = _EVER,
     ) -> None:
-        """`most` is how many events are remembered."""
+        """`most` is how many acts are remembered."""
         self._wishes, self._times = wishes, times
         self._told_until, self._unsure_until, self._most = told_until, unsure_until, most
         self._known: OrderedDict[str, Windows] = OrderedDict()  # by when they were last told of
-        self._events = 0  # that they hold
+        self._acts = 0  # that they hold
         self._due: list[tuple[int, str]] = []
         self._held: dict[str, int] = {}
         self._first_held: list[tuple[int, str]] = []
@@ -129,13 +129,13 @@ class Partition:
                 read_at=read_at,
             ):
                 changed[name] = windows
-                self._events += len(windows) - before
+                self._acts += len(windows) - before
         for name, windows in changed.items():
             self._known.move_to_end(name)
             if self._silent:
                 self._settled.add(name)
             else:
-                self._events -= windows.forget(told_at - self._remember_ms)
+                self._acts -= windows.forget(told_at - self._remember_ms)
                 self._note(name, windows)
         self.offset = offset + 1
         taken.alerts = [*alerts, *self.settle(min(told_at, read_at))]
@@ -177,11 +177,11 @@ class Partition:
         """Forgets what can neither be counted up nor revised, and what there is no room for."""
         while self._known:
             name, windows = next(iter(self._known.items()))
-            full = self._events > self._most
+            full = self._acts > self._most
             if name in self._held or not (full or windows.told < before):
                 return
             del self._known[name]
-            self._events -= len(windows)
+            self._acts -= len(windows)
             self._settled.discard(name)
             if windows.told >= before:
                 self.let_go += 1

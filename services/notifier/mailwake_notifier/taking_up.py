@@ -17,7 +17,7 @@ from mailwake_notifier.wishes import Wishes
 log = logging.getLogger("mailwake.notifier")
 
 MOST_KEPT = 300_000
-"""Most events that a process remembers, 1.6 KiB each where each is of another mail, and 0.3 KiB the
+"""Most acts that a process remembers, 1.6 KiB each where each is of another mail, and 0.3 KiB the
 further ones of a mail or link: at 160 a second, for as long as `remember_ms` says. The memory that
 deploy/k8s gives a notifier goes by it."""
 

@@ -73,7 +73,7 @@ class Told:
         value = EVENT.encode_many([*events])
         taken = self.partition.take(self.offset, NOW + at, value, NOW + at)
         self.offset += 1
-        assert self.partition._events == sum(map(len, self.partition._known.values()))
+        assert self.partition._acts == sum(map(len, self.partition._known.values()))
         self.dropped += taken.dropped.elements()
         self.alerts += taken.alerts
         return [*taken.alerts]
